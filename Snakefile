@@ -1,0 +1,142 @@
+# The study as a graph, one rule per notebook. `run_all.sh` calls it with the study's folder as
+# working directory and the study's settings (fer_utils/study.py) as configuration.
+import json
+import shlex
+
+from fer_utils import study
+
+MODELS, SEEDS = config["models"], config["seeds"]
+PARAMETERS = config["parameters"]  # what each notebook is given
+KEPT = config["kept"]  # finished runs that are compared but not selected now
+
+RUNS = [f"runs/{model}/seed_{seed}" for model in MODELS for seed in SEEDS]
+CHAPTERS = config["chapters"]
+
+EXECUTE = (
+    f"{shlex.quote(config['python'])} -m fer_utils.execute {{input.notebook}} {{output.notebook}}"
+    " --failed {log} --name {params.name:q} --parameters {params.parameters:q}"
+)
+
+
+def notebook(name):
+    return f"{workflow.basedir}/notebooks/{name}.ipynb"
+
+
+def code(name):
+    """The helper modules that a notebook uses: a change in one of them re-runs the notebook."""
+    return study.modules_of(notebook(name))
+
+
+wildcard_constraints:
+    model="|".join(MODELS) or "none",
+    seed=r"\d+",
+
+
+rule all:
+    input:
+        "report.html" if config["report"] else [f"{c}/notebook.ipynb" for c in CHAPTERS],
+
+
+if "explore" in CHAPTERS:
+
+    rule explore:
+        input:
+            notebook=notebook("01_explore"),
+            code=code("01_explore"),
+        output:
+            notebook=update("explore/notebook.ipynb"),
+        params:
+            name="01_explore",
+            parameters=json.dumps(PARAMETERS["explore"]),
+        log:
+            "failed/explore.ipynb",
+        message:
+            "notebook 01_explore"
+        shell:
+            EXECUTE
+
+
+if "balance" in CHAPTERS:
+
+    rule balance:
+        input:
+            notebook=notebook("03_balance"),
+            code=code("03_balance"),
+        output:
+            notebook=update("balance/notebook.ipynb"),
+        params:
+            name="03_balance",
+            parameters=json.dumps(PARAMETERS["balance"]),
+        log:
+            "failed/balance.ipynb",
+        message:
+            "notebook 03_balance"
+        shell:
+            EXECUTE
+
+
+rule train:
+    input:
+        notebook=notebook("04_train"),
+        model=f"{workflow.basedir}/params/models/{{model}}.yaml",
+        code=code("04_train"),
+    output:
+        notebook=update("runs/{model}/seed_{seed}/notebook.ipynb"),
+        metrics=update("runs/{model}/seed_{seed}/metrics.json"),
+        history=update("runs/{model}/seed_{seed}/history.csv"),
+        predictions=update("runs/{model}/seed_{seed}/predictions.npz"),
+        network=update("runs/{model}/seed_{seed}/model.keras"),
+    params:
+        name=lambda wildcards: f"04_train {wildcards.model} seed {wildcards.seed}",
+        parameters=lambda wildcards: json.dumps(
+            PARAMETERS["train"] | {"model": wildcards.model, "seed": int(wildcards.seed)}
+        ),
+        # the profile's limits are part of what is run: a change in them re-runs the model
+        complete=lambda wildcards: json.dumps(config["complete"][wildcards.model]),
+    log:
+        "failed/{model}_seed_{seed}.ipynb",
+    message:
+        "notebook 04_train {wildcards.model} seed {wildcards.seed}"
+    shell:
+        EXECUTE
+
+
+rule compare:
+    input:
+        notebook=notebook("06_compare"),
+        claims=f"{workflow.basedir}/params/claims.yaml",
+        code=code("06_compare"),
+        runs=[f"{run}/metrics.json" for run in sorted([*RUNS, *KEPT])],
+    output:
+        notebook=update("compare/notebook.ipynb"),
+        comparison=update("compare/comparison.csv"),
+        verdicts=update("compare/verdicts.csv"),
+    params:
+        name="06_compare",
+        parameters=json.dumps(PARAMETERS["compare"]),
+    log:
+        "failed/compare.ipynb",
+    message:
+        "notebook 06_compare"
+    shell:
+        EXECUTE
+
+
+rule report:
+    input:
+        notebook=notebook("report"),
+        code=[*code("report"), *study.report_files()],
+        chapters=[f"{chapter}/notebook.ipynb" for chapter in config["report_chapters"]],
+        runs=[f"{run}/notebook.ipynb" for run in sorted([*RUNS, *KEPT])],
+    output:
+        notebook=update("report/notebook.ipynb"),
+        html=update("report.html"),
+    params:
+        name="report",
+        parameters=json.dumps(PARAMETERS["report"]),
+    log:
+        "failed/report.ipynb",
+    message:
+        "notebook report"
+    shell:
+        f"{EXECUTE} && {shlex.quote(config['python'])} -m fer_utils.report ."

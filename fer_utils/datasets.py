@@ -1,0 +1,343 @@
+"""The data as every other module sees it: load it from any form, select classes, split, count."""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import time
+import zipfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from fer_utils import sources
+from fer_utils.sources import EMOTIONS, USAGES, DataError
+
+__all__ = ["EMOTIONS", "PROTOCOLS", "USAGES", "DataError", "Dataset"]
+__all__ += ["describe", "load", "select_classes", "split"]
+
+LOADER_VERSION = 1  # part of the cache's key: raise it whenever the same file gives other arrays
+PROTOCOLS = ("official", "kaggle", "pooled", "holdout")
+ARRAYS = ("images", "labels", "usage", "names")
+KAGGLE = "msambare/fer2013"
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images uint8 (n, 48, 48), labels uint8 (n,), usage and names str (n,), and provenance.
+
+    A label is an index into `classes`. In `provenance` (JSON-serialisable) `counts` are those of
+    this Dataset; everything else tells of the source it was loaded from.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    usage: np.ndarray
+    names: np.ndarray
+    provenance: dict = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels 0, 1, ...: all seven emotions unless classes were selected."""
+        return tuple(self.provenance.get("classes", EMOTIONS))
+
+    def take(self, index: np.ndarray) -> "Dataset":
+        """The images at these indices, or where this mask is true, in that order."""
+        arrays = {name: getattr(self, name)[index] for name in ARRAYS}
+        part = replace(self, **arrays)
+        return replace(part, provenance={**self.provenance, "counts": _counts(part)})
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write an .npz that `load` reads, at once or not at all."""
+        _write_npz(self, Path(path))
+
+
+def load(
+    source: str | os.PathLike, on_bad: str = "error", *, resize: bool = False, cache: bool = True
+) -> Dataset:
+    """FER2013 from "synthetic[:n=5000,seed=0]", "kaggle[:owner/name]" or a path.
+
+    A path leads to fer2013.csv, icml_face_data.csv, a zip, class folders or a saved .npz. The
+    first bad row or image raises DataError; on_bad="skip" leaves such out and lists them in
+    provenance. resize=True scales images that are not 48x48. With `cache`, what was parsed is kept
+    under $FER_CACHE, $XDG_CACHE_HOME/fer-study or ~/.cache/fer-study, keyed by the file's bytes.
+    """
+    if on_bad not in ("error", "skip"):
+        raise DataError(f"on_bad is {on_bad!r}; it is 'error' or 'skip'")
+    form = source.partition(":")[0] if isinstance(source, str) else ""
+    if form == "synthetic":
+        return _synthetic(source)
+    if source == "":
+        raise DataError(f"no data given; give {sources.ACCEPTED}")
+    place = sources.locate(_download(source) if form == "kaggle" else source)
+    name = source if form == "kaggle" else place.path.name
+    folder = _cache_folder() if cache else None
+    digest = _digest(place, folder)
+    told = {"kind": place.kind, "source": name, "sha256": digest}
+    if place.kind == "npz":
+        saved = _read_npz(place.path)
+        known = {**saved.provenance, "origin": saved.provenance.get("source")}
+        return _with_provenance(saved, known, told)
+    # Options that changed nothing share the plain entry.
+    plain = f"{digest}-v{LOADER_VERSION}"
+    options = plain + "-skip" * (on_bad == "skip") + "-resize" * resize
+    for key in dict.fromkeys((plain, options)):
+        found = _cached(folder, key, digest)
+        if found:
+            return replace(found, provenance={**found.provenance, **told})
+    arrays, notes = sources.parse(place, on_bad, resize)
+    dataset = _with_provenance(Dataset(**arrays), {}, {**told, **notes})
+    unused = not notes["bad_count"] and not notes["resized"]
+    _store(dataset, place, folder, plain if unused else options)
+    return dataset
+
+
+def _synthetic(spec: str) -> Dataset:
+    from fer_utils.synthetic import generate
+
+    options = {"n": 5000, "seed": 0}
+    for item in filter(None, spec.partition(":")[2].split(",")):
+        key, _, value = item.partition("=")
+        if key.strip() not in options or not re.fullmatch(r"\s*[0-9]{1,9}\s*", value):
+            raise DataError(f"{spec}: {item!r} is unknown; write synthetic:n=5000,seed=0")
+        options[key.strip()] = int(value)
+    dataset = generate(**options)
+    told = {"kind": "synthetic", "source": "synthetic:n={n},seed={seed}".format(**options)}
+    done = _with_provenance(dataset, dataset.provenance, told)
+    return replace(done, provenance={**done.provenance, "sha256": done.provenance["pixels_sha256"]})
+
+
+def _download(spec: str) -> str:
+    handle = spec.partition(":")[2] or KAGGLE
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+(/versions/\d+)?", handle):
+        raise DataError(f"{spec}: {handle!r} names no Kaggle data set; write kaggle:owner/name")
+    try:
+        import kagglehub
+
+        return kagglehub.dataset_download(handle)
+    except Exception as error:  # whatever the client raises, the way out is the same
+        why = f"{type(error).__name__}: {error}"[:200]
+        page = f"https://www.kaggle.com/datasets/{handle}"
+        raise DataError(
+            f"{spec}: the download failed, perhaps there is no network ({why}); "
+            f"download {page} by hand and give its path"
+        ) from None
+
+
+def _with_provenance(dataset: Dataset, known: dict, told: dict) -> Dataset:
+    """The dataset with every key that provenance promises; `told` overrides `known`."""
+    usual = {"split": "official", "converted": 0, "resized": 0, "bad": [], "bad_count": 0}
+    found = {
+        "pixels_sha256": _pixels_sha256(dataset),
+        "counts": _counts(dataset),
+        "loader_version": LOADER_VERSION,
+    }
+    return replace(dataset, provenance={**usual, **known, **told, **found})
+
+
+def _pixels_sha256(dataset: Dataset) -> str:
+    """sha256 over the sorted digests of usage + label + pixels: the same for any order and form."""
+    rows = zip(dataset.usage.tolist(), dataset.labels.tolist(), dataset.images, strict=True)
+    digests = [hashlib.sha256(u.encode() + bytes([k]) + x.tobytes()).digest() for u, k, x in rows]
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+
+
+def _counts(dataset: Dataset) -> dict[str, dict[str, int]]:
+    def count(usage):
+        return np.bincount(dataset.labels[dataset.usage == usage], minlength=len(dataset.classes))
+
+    return {u: dict(zip(dataset.classes, count(u).tolist(), strict=True)) for u in USAGES}
+
+
+# npz and cache
+
+
+def _write_npz(dataset: Dataset, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with open(temporary, "wb") as file:
+            arrays = {name: getattr(dataset, name) for name in ARRAYS}
+            np.savez(file, **arrays, provenance=np.array(json.dumps(dataset.provenance)))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read_npz(path: Path) -> Dataset:
+    """A Dataset whose arrays are checked; DataError for anything that `save` does not write."""
+    hint = "write it with Dataset.save"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(info.file_size > sources.MAX_CSV for info in archive.infolist()):
+                raise DataError(f"{path.name}: an array of over {sources.MAX_CSV} bytes; {hint}")
+        with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in ARRAYS if name not in file]
+            if missing:
+                found = ", ".join(file.files)[:200]
+                raise DataError(f"{path.name}: no array {missing[0]!r} (found: {found}); {hint}")
+            arrays = {name: np.asarray(file[name]) for name in ARRAYS}
+            provenance = json.loads(str(file["provenance"])) if "provenance" in file else {}
+    except DataError:
+        raise
+    except (*sources.ZIP_FAULTS, MemoryError) as error:
+        raise DataError(
+            f"{path.name}: not an .npz of plain arrays ({str(error)[:80]}); {hint}"
+        ) from None
+    images, labels, usage, names = arrays.values()
+    n = len(labels) if labels.ndim == 1 else 0
+    if images.dtype != np.uint8 or images.shape != (n, sources.SIDE, sources.SIDE) or not n:
+        right = "uint8 (n, 48, 48) with one label for each is right"
+        raise DataError(f"{path.name}: images are {images.dtype} {images.shape}, where {right}")
+    classes = provenance.get("classes", EMOTIONS) if isinstance(provenance, dict) else None
+    known = isinstance(classes, list | tuple) and all(name in EMOTIONS for name in classes)
+    if not known or not 0 < len(classes) == len(set(classes)):
+        raise DataError(f"{path.name}: its provenance does not name emotions; {hint}")
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= len(classes):
+        raise DataError(f"{path.name}: labels are not whole numbers from 0 to {len(classes) - 1}")
+    if usage.dtype.kind != "U" or usage.shape != (n,) or not np.isin(usage, USAGES).all():
+        raise DataError(f"{path.name}: usage is not one of {', '.join(USAGES)} for every image")
+    if names.dtype.kind != "U" or names.shape != (n,):
+        raise DataError(f"{path.name}: names are not one text for every image")
+    return Dataset(images, labels.astype(np.uint8), usage, names, provenance)
+
+
+def _cache_folder() -> Path | None:
+    chosen = os.environ.get("FER_CACHE")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "fer-study"
+    except RuntimeError:  # no home
+        return None
+
+
+def _digest(place: sources.Place, folder: Path | None) -> str:
+    """sha256 of the content, remembered by path, size and time since hashing 300 MB takes long."""
+    started = time.time_ns()
+    key = hashlib.sha256(os.path.abspath(place.path).encode("utf-8", "surrogateescape")).hexdigest()
+    memo = folder / f"{key}.txt" if folder else None
+    try:
+        stamp, digest = memo.read_text().split()
+        if stamp == place.stamp and re.fullmatch("[0-9a-f]{64}", digest):
+            return digest
+    except (AttributeError, OSError, ValueError):
+        pass
+    try:
+        digest = sources.digest(place)
+    except OSError as error:
+        raise DataError(f"{place.path}: cannot be read ({error.strerror})") from None
+    # A file written this very moment can change again without its time showing it.
+    if memo and started - max(time_ns for _, _, time_ns in place.files) > 2e9:
+        temporary = memo.with_name(f".{memo.name}.{secrets.token_hex(4)}")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(f"{place.stamp} {digest}\n")
+            os.replace(temporary, memo)
+        except OSError:
+            pass
+    return digest
+
+
+def _cached(folder: Path | None, key: str, digest: str) -> Dataset | None:
+    if folder is None:
+        return None
+    try:
+        dataset = _read_npz(folder / f"{key}.npz")
+    except DataError:  # not there, or damaged: it is made anew
+        return None
+    return dataset if dataset.provenance.get("sha256") == digest else None
+
+
+def _store(dataset: Dataset, place: sources.Place, folder: Path | None, key: str) -> None:
+    try:
+        # Not if the source changed while it was read: the key would not be that of the arrays.
+        if folder and sources.locate(place.path).stamp == place.stamp:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_npz(dataset, folder / f"{key}.npz")
+    except (OSError, DataError):  # a full or read-only disk costs time, not the data
+        pass
+
+
+# classes and splits
+
+
+def select_classes(dataset: Dataset, classes: list[str] | tuple[str, ...]) -> Dataset:
+    """Only these emotions (any spelling of a folder), labels renumbered in the order given."""
+    wanted = []
+    for name in [classes] if isinstance(classes, str) else classes:
+        label = sources.EMOTION_FOLDERS.get(str(name).strip().lower())
+        if label is None or EMOTIONS[label] not in dataset.classes:
+            raise DataError(f"unknown class {name!r}; the data has {', '.join(dataset.classes)}")
+        if EMOTIONS[label] in wanted:
+            raise DataError(f"class {name!r} is given twice")
+        wanted.append(EMOTIONS[label])
+    if not wanted:
+        raise DataError(f"no class given; the data has {', '.join(dataset.classes)}")
+    renumbered = np.full(len(dataset.classes), 255, np.uint8)
+    renumbered[[dataset.classes.index(name) for name in wanted]] = np.arange(len(wanted))
+    labels = renumbered[dataset.labels]
+    provenance = {**dataset.provenance, "classes": wanted}
+    return replace(dataset, labels=labels, provenance=provenance).take(labels != 255)
+
+
+def split(
+    dataset: Dataset, protocol: str, seed: int = 0, held_out: float = 0.1
+) -> dict[str, np.ndarray]:
+    """Sorted indices of "train", "validation" and "test" under a protocol.
+
+    official: Training / PublicTest / PrivateTest; where there is no PublicTest, a stratified
+    share `held_out` of Training validates. kaggle (Hejslet and Vetterstein): Training, and all the
+    rest as both validation and test. pooled (Korchi): a stratified share of everything is both
+    validation and test. holdout (engdata301): a stratified share of Training validates, PublicTest
+    tests. DataError where the data lacks a part.
+    """
+    parts = {usage: np.flatnonzero(dataset.usage == usage) for usage in USAGES}
+    parts["kaggle"] = np.flatnonzero(dataset.usage != "Training")
+
+    def need(name, shown=None):
+        if not len(parts[name]):
+            raise DataError(f"protocol {protocol!r} needs {shown or name} images; there are none")
+        return parts[name]
+
+    if protocol == "pooled":
+        train, validation = _stratified(dataset, np.arange(len(dataset)), seed, held_out)
+        return {"train": train, "validation": validation, "test": validation}
+    if protocol not in PROTOCOLS:
+        raise DataError(f"unknown protocol {protocol!r}; known are {', '.join(PROTOCOLS)}")
+    train = need("Training")
+    if protocol == "kaggle":
+        rest = need("kaggle", "PublicTest or PrivateTest")
+        return {"train": train, "validation": rest, "test": rest}
+    test = need("PrivateTest" if protocol == "official" else "PublicTest")
+    validation = parts["PublicTest"]
+    if protocol == "holdout" or not len(validation):
+        train, validation = _stratified(dataset, train, seed, held_out)
+    return {"train": train, "validation": validation, "test": test}
+
+
+def _stratified(dataset, index, seed, held_out):
+    from sklearn.model_selection import train_test_split
+
+    try:
+        rest, part = train_test_split(
+            index, test_size=held_out, stratify=dataset.labels[index], random_state=seed
+        )
+    except ValueError as error:
+        raise DataError(f"{held_out} of {len(index)} images cannot be held out: {error}") from None
+    return np.sort(rest), np.sort(part)
+
+
+def describe(dataset: Dataset):
+    """pandas.DataFrame of counts: a row for every class, a column for every usage, and totals."""
+    import pandas as pd
+
+    table = pd.DataFrame(_counts(dataset), index=list(dataset.classes), columns=list(USAGES))
+    table["total"] = table.sum(axis=1)
+    table.loc["total"] = table.sum()
+    return table

@@ -1,0 +1,158 @@
+"""Parameter files: study defaults, profiles and models, checked before anything runs."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PARAMS = ROOT / "params"
+SCHEMAS = Path(__file__).resolve().parent / "schemas"
+
+
+class ParameterError(ValueError):
+    """A parameter file or value is wrong; the message names file, key, value and remedy."""
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML mapping with the safe loader; ParameterError names file and line."""
+    import yaml
+
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParameterError(f"{path}: there is no such parameter file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise ParameterError(f"{path}{line}: {problem}") from None
+    if not isinstance(content, dict):
+        raise ParameterError(f"{path}: expected `key: value` lines, found {type(content).__name__}")
+    return content
+
+
+def check(content: dict[str, Any], schema: str, where: str) -> None:
+    """Check `content` against a schema of fer_utils/schemas; the first fault is a ParameterError."""
+    import jsonschema
+
+    rules = json.loads((SCHEMAS / f"{schema}.schema.json").read_text(encoding="utf-8"))
+    validator = jsonschema.Draft202012Validator(rules)
+    error = jsonschema.exceptions.best_match(validator.iter_errors(content))
+    if error is not None:
+        raise ParameterError(f"{where}: {_explain(error)}")
+
+
+def _explain(error: Any) -> str:
+    key = ".".join(str(part) for part in error.absolute_path)
+    value = error.instance
+    if error.validator == "additionalProperties":
+        known = sorted(error.schema.get("properties", {}))
+        unknown = sorted(set(value) - set(known))[0]
+        near = difflib.get_close_matches(unknown, known, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
+        return f"unknown parameter `{'.'.join(filter(None, [key, str(unknown)]))}`; {hint}"
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in value]
+        return f"`{'.'.join(filter(None, [key, missing[0]]))}` is missing"
+    if error.validator == "type":
+        wanted = error.validator_value
+        wanted = wanted if isinstance(wanted, str) else " or ".join(wanted)
+        if isinstance(value, str) and ("number" in wanted or "integer" in wanted):
+            return f"`{key}` is the text {value!r} but must be a {wanted}; {_as_number(value)}"
+        return f"`{key}` is {value!r} but must be of type {wanted}"
+    if error.validator == "enum":
+        return f"`{key}` is {value!r}; valid are {', '.join(map(str, error.validator_value))}"
+    bounds = {
+        "minimum": "at least",
+        "exclusiveMinimum": "greater than",
+        "maximum": "at most",
+        "exclusiveMaximum": "less than",
+    }
+    if error.validator in bounds:
+        return f"`{key}` is {value} but must be {bounds[error.validator]} {error.validator_value}"
+    return f"`{key}`: {error.message}"
+
+
+def _as_number(text: str) -> str:
+    try:
+        number = float(text)
+    except ValueError:
+        return "write a number without quotes"
+    mantissa, _, exponent = f"{number:e}".partition("e")
+    mantissa = mantissa.rstrip("0")
+    mantissa += "0" if mantissa.endswith(".") else ""
+    return f"write it without quotes and with a decimal point, {mantissa}e{int(exponent)}"
+
+
+def names(folder: str) -> list[str]:
+    """Names of the parameter files in params/<folder> ("models" or "profiles"), sorted."""
+    return sorted(path.stem for path in (PARAMS / folder).glob("*.yaml"))
+
+
+def _named(folder: str, kind: str, name: str) -> Path:
+    known = names(folder)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ParameterError(f"unknown {kind} '{name}'; {hint}known are {', '.join(known)}")
+    return PARAMS / folder / f"{name}.yaml"
+
+
+def profile(name: str) -> dict[str, Any]:
+    """The checked content of params/profiles/<name>.yaml with the study's defaults below it."""
+    path = _named("profiles", "profile", name)
+    content = read_yaml(path)
+    check(content, "profile", str(path))
+    defaults = read_yaml(PARAMS / "study.yaml")
+    check(defaults, "profile", str(PARAMS / "study.yaml"))
+    merged = merge(defaults, content)
+    for model in merged.get("models", []):
+        _named("models", f"model in {path.name}", model)
+    for model in merged.get("per_model", {}):
+        _named("models", f"model in {path.name} per_model", model)
+    return merged
+
+
+def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """A copy of `below` with the entries of `above` laid over it, mappings merged in depth."""
+    result = copy.deepcopy(below)
+    for key, value in above.items():
+        if isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = merge(result[key], value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def model(source: str | Path, profile_name: str | None = None, **training: Any) -> dict[str, Any]:
+    """Complete parameters of one model as they will be run.
+
+    `source` is a model id or the path of its file. On top of the file come the limits of the
+    profile (`training` for all models, then `per_model.<id>`), then the keyword arguments.
+    """
+    text = str(source)
+    path = Path(text) if text.endswith((".yaml", ".yml")) else _named("models", "model", text)
+    content = read_yaml(path)
+    check(content, "model", str(path))
+    if content["id"] != path.stem:
+        raise ParameterError(f"{path}: `id` is '{content['id']}' but must be the file's name")
+    layers = []
+    if profile_name:
+        layout = profile(profile_name)
+        layers.append((f"profile {profile_name}: training", layout.get("training", {})))
+        own = layout.get("per_model", {}).get(content["id"], {})
+        layers.append((f"profile {profile_name}: per_model.{content['id']}", own))
+    layers.append((f"{path.name} with the given options", training))
+    defaults = read_yaml(PARAMS / "study.yaml").get("training", {})
+    result = merge({"options": {}, "classes": None, "training": defaults}, content)
+    for where, layer in layers:
+        result["training"] = merge(result["training"], layer)
+        check({k: v for k, v in result.items() if v is not None}, "model", where)
+    return result

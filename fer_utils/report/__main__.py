@@ -1,0 +1,2 @@
+print("x")
+open("report.html","w").write("x")

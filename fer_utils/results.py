@@ -1,0 +1,278 @@
+"""Result files: run folders with their checked records, tables and figures, written atomically."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from fer_utils.parameters import ROOT, ParameterError, check
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SCHEMA_VERSION = 1
+PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "opencv-python-headless")
+
+
+class ResultError(RuntimeError):
+    """A result file is missing, damaged or cannot be written; the message names it."""
+
+
+def study_folder(results: str | Path) -> Path:
+    """The study's folder; a relative path counts from the project's root, wherever one works."""
+    path = Path(results)
+    return path if path.is_absolute() else ROOT / path
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place only if the block succeeds."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ResultError(
+            f"{path}: cannot be written ({error.strerror or error}); "
+            "make room or name another folder with --results"
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def save_table(table: pd.DataFrame, path: str | Path, index: bool = False) -> None:
+    """Write a table as CSV, atomically."""
+    write_text(path, table.to_csv(index=index, lineterminator="\n"))
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure in the format of the suffix (.png or .svg), atomically and repeatably."""
+    metadata = {"Date": None} if str(path).endswith(".svg") else {"Software": None}
+    with replacing(path) as temporary:
+        figure.savefig(temporary, metadata=metadata)
+
+
+def show(figure: Figure, path: str | Path, caption: str) -> None:
+    """Save a figure and display it in the notebook with its caption as alternative text."""
+    import base64
+    import html
+
+    from IPython.display import HTML, display
+
+    save_figure(figure, path)
+    path = Path(path)
+    kind = "svg+xml" if path.suffix == ".svg" else path.suffix[1:]
+    data = base64.b64encode(path.read_bytes()).decode()
+    text = html.escape(caption, quote=True)
+    display(
+        HTML(
+            f'<figure><img src="data:image/{kind};base64,{data}" alt="{text}">'
+            f"<figcaption>{text}</figcaption></figure>"
+        )
+    )
+
+
+def code_sha256(modules: tuple[str, ...]) -> str:
+    """One hash over the sources of the named modules of this package."""
+    digest = hashlib.sha256()
+    for module in modules:
+        digest.update((Path(__file__).parent / f"{module}.py").read_bytes())
+    return digest.hexdigest()
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def environment() -> dict[str, Any]:
+    """Versions, processor and commit that a run is recorded with (no backend is imported)."""
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    commit = _git("rev-parse", "HEAD")
+    if commit and _git("status", "--porcelain", "--untracked-files=no"):
+        commit += " with local changes"
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": versions,
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "git_commit": commit or "unknown",
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run on disk: `metrics` (the record), `history` and `predictions`."""
+
+    folder: Path
+    metrics: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        return f"{self.metrics['params']['title']}, seed {self.metrics['seed']}"
+
+    @property
+    def test(self) -> dict[str, Any]:
+        """Scores of the split that the protocol reports."""
+        return self.metrics["scores"][self.metrics["protocol"]["test"]]
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        return pd.read_csv(self.folder / "history.csv")
+
+    def predictions(self, split: str) -> dict[str, np.ndarray]:
+        """`probabilities` float32 (n, classes), `labels` (n,), `index` (n,) into the whole data set."""
+        with np.load(self.folder / "predictions.npz", allow_pickle=False) as arrays:
+            kinds = ("probabilities", "labels", "index")
+            return {kind: arrays[f"{split}/{kind}"] for kind in kinds}
+
+
+def run_folder(study: str | Path, model: str, seed: int) -> Path:
+    """Where the run of a model and seed lies in a study."""
+    return study_folder(study) / "runs" / model / f"seed_{seed}"
+
+
+def write_run(
+    folder: Path,
+    metrics: dict[str, Any],
+    history: pd.DataFrame,
+    predictions: dict[str, dict[str, np.ndarray]],
+) -> Run:
+    """Write a run's files, metrics.json last: a folder that has it is complete."""
+    check(metrics, "metrics", str(folder / "metrics.json"))
+    save_table(history, folder / "history.csv")
+    arrays = {
+        f"{split}/{kind}": array for split, of in predictions.items() for kind, array in of.items()
+    }
+    with replacing(folder / "predictions.npz") as temporary:
+        packed = io.BytesIO()
+        np.savez_compressed(packed, **arrays)
+        temporary.write_bytes(packed.getvalue())
+    write_text(folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    return Run(folder, metrics)
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read and check a run folder; ResultError names what is missing or wrong in it."""
+    folder = Path(folder)
+    path = folder / "metrics.json"
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        check(metrics, "metrics", str(path))
+    except FileNotFoundError:
+        raise ResultError(f"{path}: there is no finished run here") from None
+    except (ValueError, ParameterError) as error:
+        raise ResultError(f"{path}: not a record of a run ({error}); delete it and re-run") from None
+    for name in ("history.csv", "predictions.npz"):
+        if not (folder / name).is_file():
+            raise ResultError(f"{folder / name}: missing; delete {path} and re-run")
+    return Run(folder, metrics)
+
+
+def finished_runs(study: str | Path) -> list[Run]:
+    """All finished runs of a study, sorted by model and seed."""
+    found = study_folder(study).glob("runs/*/seed_*/metrics.json")
+    runs = [read_run(path.parent) for path in found]
+    return sorted(runs, key=lambda run: (run.metrics["run_id"], run.metrics["seed"]))
+
+
+def on_same_data(runs: list[Run]) -> tuple[list[Run], list[Run]]:
+    """The runs on the data of the run that finished last, and the others."""
+    latest = max(runs, key=lambda run: run.metrics["timing"]["finished_at"]).metrics["data"]
+    same = [run.metrics["data"]["pixels_sha256"] == latest["pixels_sha256"] for run in runs]
+    chosen = [run for run, fits in zip(runs, same, strict=True) if fits]
+    return chosen, [run for run, fits in zip(runs, same, strict=True) if not fits]
+
+
+def headline(runs: list[Run]) -> str:
+    """The outcome in Markdown: the best run with its interval, and what the data are."""
+    best = max(runs, key=lambda run: run.test["accuracy"])
+    score, split = best.test, best.metrics["protocol"]["test"]
+    text = (
+        f"**{best.metrics['params']['title']}** is the best of {len(runs)} runs: "
+        f"**{score['accuracy']:.1%}** of {score['n']:,} {split} images are right "
+        f"(95 % interval {score['accuracy_low']:.1%} to {score['accuracy_high']:.1%}), "
+        f"macro F1 {score['macro_f1']:.3f}."
+    )
+    if best.metrics["data"]["synthetic"]:
+        text += (
+            "\n\n**The faces are synthetic**, drawn by the study itself: the numbers show that it "
+            "works and say nothing about FER2013 or any paper."
+        )
+    return text
+
+
+def comparison(runs: list[Run]) -> pd.DataFrame:
+    """The table of comparison.csv: one row per run and protocol."""
+    rows = []
+    for run in runs:
+        metrics, protocol = run.metrics, run.metrics["protocol"]
+        train, selected = metrics["scores"][protocol["train"]], metrics["scores"][protocol["validation"]]
+        apart = metrics["scores"].get(f"{protocol['test']}_not_in_training", {})
+        rows.append(
+            {
+                "run_id": metrics["run_id"],
+                "title": metrics["params"]["title"],
+                "paper": metrics["params"]["paper"],
+                "seed": metrics["seed"],
+                "protocol": protocol["name"],
+                "test_split": protocol["test"],
+                "n": run.test["n"],
+                "accuracy": run.test["accuracy"],
+                "accuracy_low": run.test["accuracy_low"],
+                "accuracy_high": run.test["accuracy_high"],
+                "macro_f1": run.test["macro_f1"],
+                "accuracy_not_in_training": apart.get("accuracy"),
+                "train_accuracy": train["accuracy"],
+                "validation_accuracy": selected["accuracy"],
+                "gap": train["accuracy"] - selected["accuracy"],
+                "ece": run.test["ece"],
+                "parameters": metrics["model"]["parameters"],
+                "epochs_run": metrics["model"]["epochs_run"],
+                "best_epoch": metrics["model"]["best_epoch"],
+                "training_seconds": metrics["timing"]["training_seconds"],
+                "images_per_second": metrics["timing"]["images_per_second"],
+                "folder": f"runs/{metrics['run_id']}/seed_{metrics['seed']}",
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,355 @@
+"""The study as a whole: what would run, the check of the data, the run itself (run_all.sh)."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import fcntl
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fer_utils import parameters
+from fer_utils.parameters import ROOT, ParameterError
+
+CHAPTERS = {
+    "explore": "01_explore",
+    "balance": "03_balance",
+    "compare": "06_compare",
+    "report": "report",
+}
+PACKAGE = Path(__file__).resolve().parent
+
+
+def modules_of(notebook: str | Path) -> list[str]:
+    """Paths of the helper modules that a notebook imports, directly or through others."""
+    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    found: set[str] = set()
+    waiting = _imported(code)
+    while waiting:
+        name = waiting.pop()
+        path = PACKAGE / f"{name}.py"
+        if name not in found and path.is_file():
+            found.add(name)
+            waiting |= _imported(path.read_text(encoding="utf-8"))
+    return sorted(str(PACKAGE / f"{name}.py") for name in found)
+
+
+def _imported(code: str) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module == "fer_utils":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fer_utils."):
+            names.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("fer_utils.")}
+    return names
+
+
+def report_files() -> list[str]:
+    """The files that shape the HTML report."""
+    files = (p for p in (PACKAGE / "report").rglob("*") if p.suffix != ".pyc" and p.is_file())
+    return sorted(map(str, files))
+
+
+def settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The configuration of the Snakefile for the given command line; ParameterError when wrong."""
+    profile_name = options.profile or ("full" if options.data else "demo")
+    profile = parameters.profile(profile_name)
+    models = profile.get("models") or parameters.names("models")
+    source = options.data or profile["data"]
+    if not (source.startswith(("synthetic", "kaggle")) and not Path(source).exists()):
+        source = str(Path(source).absolute())
+    folder = (Path(options.results) if options.results else ROOT / "results") / profile_name
+    chapters = list(CHAPTERS)
+    kept: list[str] = []
+    if options.only:
+        for name in options.only:
+            if name not in [*parameters.names("models"), *CHAPTERS]:
+                known = ", ".join([*parameters.names("models"), *CHAPTERS])
+                raise ParameterError(f"--only: unknown model or chapter '{name}'; known are {known}")
+        chosen = [m for m in parameters.names("models") if m in options.only]
+        chapters = [c for c in CHAPTERS if c in options.only]
+        models = chosen
+        finished = folder.glob("runs/*/seed_*/metrics.json")
+        kept = [str(p.parent.relative_to(folder)) for p in finished]
+        kept = [run for run in kept if Path(run).parts[1] not in models]
+    given = profile.get("notebooks", {})
+    shared = {"study": str(folder.absolute())}
+    data = {**shared, "data": source}
+    votes = {"votes": str(Path(options.votes).absolute())} if options.votes else {}
+    report = not options.only or bool(models) or "report" in chapters
+    return {
+        "python": sys.executable,
+        "profile": profile_name,
+        "data": source,
+        "folder": str(folder.absolute()),
+        "models": models,
+        "seeds": profile["seeds"],
+        "kept": sorted(kept),
+        "chapters": chapters,
+        "report": report,
+        "report_chapters": [
+            c for c in CHAPTERS
+            if c != "report" and (c in chapters or c == "compare" or (folder / c).is_dir())
+        ],
+        "complete": {name: parameters.model(name, profile_name) for name in models},
+        "parameters": {
+            "explore": {**data, **votes, **given.get("01_explore", {})},
+            "balance": {**data, **given.get("03_balance", {})},
+            "train": {**data, "profile": profile_name, **given.get("04_train", {})},
+            "compare": {**shared, **given.get("06_compare", {})},
+            "report": {**shared, **given.get("report", {})},
+        },
+    }  # fmt: skip
+
+
+@contextlib.contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Hold the study's folder for this process; ParameterError when another run holds it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "a+")
+    except OSError as error:
+        raise ParameterError(
+            f"{folder}: the results folder cannot be written ({error.strerror}); "
+            "name another one with --results"
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise ParameterError(
+                f"{folder}: another run (process {lock.read().strip()}) works in this folder; "
+                "wait for it to end or name another one with --results"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+class Engine:
+    """Snakemake on the study's folder: what it plans, and the run."""
+
+    def __init__(self, config: dict[str, Any], extra: list[str]) -> None:
+        self.folder = Path(config["folder"])
+        self.log = self.folder / "snakemake.log"
+        self.counter = self.folder / ".counter"
+        configuration = self.folder / "study.json"
+        configuration.write_text(json.dumps(config, indent=1), encoding="utf-8")
+        self.command = [
+            sys.executable, "-m", "snakemake",
+            "--snakefile", str(ROOT / "Snakefile"),
+            "--directory", str(self.folder),
+            "--configfile", str(configuration),
+            "--rerun-incomplete", "--keep-going",
+            # the lock of `only_run` goes with the process, Snakemake's would outlive a kill -9
+            "--nolock",
+            # 0: a touched file counts as changed, whatever its content
+            "--max-checksum-file-size", "0",
+            "--scheduler", "greedy",
+            *extra,
+        ]  # fmt: skip
+        self.environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+            "FER_STUDY_PID": str(os.getpid()),
+            "FER_STUDY_COUNTER": str(self.counter),
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+        }
+
+    def plan(self) -> list[tuple[str, str]]:
+        """The notebooks that would run, in order, each with Snakemake's reason."""
+        done = subprocess.run(
+            [*self.command, "--cores", "1", "--dry-run"],
+            env=self.environment, capture_output=True, text=True, cwd=ROOT,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(_last_lines(done.stdout + done.stderr))
+        text = done.stdout + done.stderr
+        jobs = re.findall(r"^Job \d+: notebook (.+)\n(?:Reason: (.*))?", text, flags=re.MULTILINE)
+        return [(name.strip(), reason.strip()) for name, reason in jobs]
+
+    def run(self, jobs: int, total: int) -> int:
+        """Run what is due, `jobs` notebooks at a time; Snakemake's exit status."""
+        self.counter.write_text("")
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        limits = {"TF_NUM_INTRAOP_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+        environment = self.environment | {
+            "FER_STUDY_TOTAL": str(total),
+            "FER_STUDY_STARTED": str(time.time()),
+            **(limits if jobs > 1 else {}),
+        }
+        with open(self.log, "w", encoding="utf-8") as log:
+            process = subprocess.Popen(
+                [*self.command, "--cores", str(jobs)], env=environment, stderr=log, cwd=ROOT
+            )
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                # the terminal has interrupted Snakemake as well; it ends its notebooks
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=20)
+                process.kill()
+                raise
+            finally:
+                self.counter.unlink(missing_ok=True)
+
+
+def _last_lines(text: str, count: int = 12) -> str:
+    return "\n".join(text.strip().splitlines()[-count:])
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of run_all.sh."""
+    result = argparse.ArgumentParser(
+        prog="./run_all.sh",
+        description="Run the study: every notebook that is due, then one HTML report. "
+        "Without --data it uses embedded synthetic faces.",
+        epilog="Words after -- are passed on to Snakemake. "
+        "./run_all.sh --test runs the tests, ./run_all.sh --lab opens JupyterLab.",
+        allow_abbrev=False,
+    )
+    add = result.add_argument
+    add("--data", metavar="PATH", help="fer2013.csv, icml_face_data.csv, the Kaggle zip, a folder "
+        "of class folders, or `kaggle` to download")  # fmt: skip
+    add("--votes", metavar="PATH", help="FER+ votes (fer2013new.csv) for the chapter on the data")
+    add("--profile", metavar="NAME", help="demo, quick or full (default: demo; full with --data)")
+    add("--only", nargs="+", metavar="ID", help="these models or chapters only")
+    add("--jobs", type=int, default=1, metavar="N", help="notebooks side by side (default 1)")
+    add("--results", metavar="DIR", help="folder for the studies (default: results)")
+    add("--dry-run", action="store_true", help="check parameters and data, show what would run")
+    add("--list", action="store_true", help="show models, chapters and profiles")
+    add("--traceback", action="store_true", help="show the traceback of an error")
+    return result
+
+
+def show_list() -> None:
+    """Print the models, chapters and profiles."""
+    print("models")
+    for name in parameters.names("models"):
+        model = parameters.model(name)
+        print(f"  {name:<18} {model['title']} ({model['paper']})")
+    print("chapters")
+    for chapter, notebook in CHAPTERS.items():
+        print(f"  {chapter:<18} notebooks/{notebook}.ipynb")
+    print("profiles")
+    for name in parameters.names("profiles"):
+        print(f"  {name:<18} {parameters.profile(name)['description']}")
+
+
+def show_data(config: dict[str, Any], full: bool) -> None:
+    """Check the data and print it: one line, or the whole table."""
+    from fer_utils import datasets, quality
+
+    start = time.time()
+    dataset = datasets.load(config["data"])
+    source = dataset.provenance["source"]
+    note = " (synthetic faces, not FER2013)" if dataset.provenance.get("synthetic") else ""
+    print(f"data     {source}: {len(dataset):,} images{note}, read in {time.time() - start:.1f} s")
+    votes = config["parameters"]["explore"].get("votes")
+    if votes:
+        from fer_utils import ferplus
+
+        joined = int((ferplus.join(dataset, votes) >= 0).any(axis=1).sum())
+        print(f"votes    {Path(votes).name}: {joined:,} images have FER+ votes")
+    if full:
+        print(f"\n{datasets.describe(dataset).to_string()}\n")
+        print(quality.summary(dataset).to_string(index=False))
+        for message in dataset.provenance.get("bad", []):
+            print(f"  {message}")
+
+
+def show_outcome(folder: Path) -> None:
+    """Print the headline table and where the report lies."""
+    import pandas as pd
+
+    path = folder / "compare" / "comparison.csv"
+    if path.is_file():
+        table = pd.read_csv(path)
+        print("\nmodel                seed  test split     accuracy   95 % interval   macro F1")
+        for row in table.sort_values("accuracy", ascending=False).itertuples():
+            print(
+                f"{row.title:<20} {row.seed:>4}  {row.test_split:<13} {row.accuracy:>8.1%}   "
+                f"{row.accuracy_low:.1%} - {row.accuracy_high:.1%}   {row.macro_f1:>7.3f}"
+            )
+    if (folder / "report.html").is_file():
+        print(f"\nreport   {folder / 'report.html'}")
+
+
+def run(options: argparse.Namespace, extra: list[str]) -> int:
+    """Carry out one command line; the exit status."""
+    if options.list:
+        show_list()
+        return 0
+    if options.jobs < 1:
+        raise ParameterError(f"--jobs is {options.jobs} but must be at least 1")
+    from fer_utils import execute
+
+    config = settings(options)
+    for chapter, values in config["parameters"].items():
+        notebook = CHAPTERS.get(chapter, "04_train")
+        execute.check(ROOT / "notebooks" / f"{notebook}.ipynb", values)
+    folder = Path(config["folder"])
+    print(f"study    profile {config['profile']}, results in {folder}")
+    show_data(config, options.dry_run)
+    with only_run(folder):
+        engine = Engine(config, extra)
+        plan = engine.plan()
+        if options.dry_run:
+            print(f"\n{len(plan)} notebooks would run" + (":" if plan else "; all are up to date"))
+            for name, reason in plan:
+                print(f"  {name:<32} {reason}")
+            return 0
+        if plan:
+            print(f"run      {len(plan)} notebooks, {options.jobs} at a time\n", flush=True)
+            status = engine.run(options.jobs, len(plan))
+            if status:
+                failed = sorted(folder.glob("failed/*.ipynb"))
+                what = f"{len(failed)} failed" if failed else _last_lines(engine.log.read_text())
+                print(f"\nnot finished: {what}\nWhat is finished is kept; the same command goes on "
+                      f"from there. The engine's log is {engine.log}")  # fmt: skip
+                return 1
+        else:
+            print("run      nothing to do, every notebook is up to date")
+    show_outcome(folder)
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry of run_all.sh: 0, 1 when a notebook failed, 2 for bad input, 130 when interrupted."""
+    from fer_utils.datasets import DataError
+    from fer_utils.results import ResultError
+
+    words = sys.argv[1:] if arguments is None else arguments
+    own = words[: words.index("--")] if "--" in words else words
+    options = parser().parse_args(own)
+    try:
+        return run(options, words[len(own) + 1 :])
+    except (ParameterError, DataError, ResultError) as error:
+        if options.traceback:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; what is finished is kept, the same command goes on from there")
+        return 130
+    except Exception as error:
+        if options.traceback:
+            raise
+        print(f"error: {error} (--traceback shows where)", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# The study, from a fresh clone to the report:
+#
+#   01_explore   what is in the data            03_balance   unequal class sizes
+#   04_train     each model, one run per seed   06_compare   models, papers' claims
+#   report       results/<profile>/report.html
+#
+#   ./run_all.sh                                embedded synthetic faces
+#   ./run_all.sh --data PATH [--profile quick]  your copy of FER2013
+#   ./run_all.sh --test                         the tests
+#   ./run_all.sh --lab                          JupyterLab in the same environment
+#   ./run_all.sh --help                         all options
+#
+# It uses the active Python environment if that has the packages, else makes .venv from
+# requirements.lock (with uv where it is installed, else with pip).
+set -Eeuo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+ready() { # does this Python have every package of pyproject.toml, in a version that will do?
+    "$1" fer_utils/environment.py >/dev/null 2>&1
+}
+
+supported() {
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
+}
+
+make_environment() {
+    local base=""
+    for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python; do
+        if supported "$candidate"; then base=$candidate && break; fi
+    done
+    if [ -z "$base" ] && ! command -v uv >/dev/null; then
+        echo "error: Python 3.11, 3.12 or 3.13 is needed and none was found;" \
+            "install one, or name it with PYTHON=/path/to/python3.12 ./run_all.sh" >&2
+        exit 2
+    fi
+    echo "environment  making .venv from requirements.lock (once; about 600 MB to download)"
+    rm -rf .venv
+    if command -v uv >/dev/null; then
+        uv venv --quiet --python "${base:-3.12}" .venv
+        uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements.lock
+        uv pip install --quiet --python .venv/bin/python --no-build-isolation --no-deps -e .
+    else
+        "$base" -m venv .venv
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+            --require-hashes -r requirements.lock
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+            --no-build-isolation --no-deps -e .
+    fi
+    cp requirements.lock .venv/installed.lock
+}
+
+python=""
+for candidate in python python3; do
+    if [ -z "$python" ] && command -v "$candidate" >/dev/null && ready "$candidate"; then
+        python=$candidate
+    fi
+done
+if [ -z "$python" ]; then
+    if ! cmp -s requirements.lock .venv/installed.lock; then
+        trap 'echo "error: .venv could not be made; the lines above say why" >&2' ERR
+        make_environment
+        trap - ERR
+    fi
+    python=$PWD/.venv/bin/python
+    export PATH=$PWD/.venv/bin:$PATH
+fi
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+
+case "${1:-}" in
+    --test) shift && exec "$python" -m pytest "$@" ;;
+    --lab) shift && exec "$python" -m jupyter lab --notebook-dir=notebooks "$@" ;;
+    *) exec "$python" -m fer_utils.study "$@" ;;
+esac

@@ -14,7 +14,7 @@ CHAPTERS = config["chapters"]
 
 EXECUTE = (
     f"{shlex.quote(config['python'])} -m fer_utils.execute {{input.notebook}} {{output.notebook}}"
-    " --failed {log} --name {params.name:q} --parameters {params.parameters:q}"
+    " --failed {params.failed} --name {params.name:q} --parameters {params.parameters:q}"
 )
 
 
@@ -47,9 +47,9 @@ if "explore" in CHAPTERS:
             notebook=update("explore/notebook.ipynb"),
         params:
             name="01_explore",
+            failed="failed/explore.ipynb",
             parameters=json.dumps(PARAMETERS["explore"]),
-        log:
-            "failed/explore.ipynb",
+        priority: 3
         message:
             "notebook 01_explore"
         shell:
@@ -66,9 +66,9 @@ if "balance" in CHAPTERS:
             notebook=update("balance/notebook.ipynb"),
         params:
             name="03_balance",
+            failed="failed/balance.ipynb",
             parameters=json.dumps(PARAMETERS["balance"]),
-        log:
-            "failed/balance.ipynb",
+        priority: 2
         message:
             "notebook 03_balance"
         shell:
@@ -87,14 +87,14 @@ rule train:
         predictions=update("runs/{model}/seed_{seed}/predictions.npz"),
         network=update("runs/{model}/seed_{seed}/model.keras"),
     params:
-        name=lambda wildcards: f"04_train {wildcards.model} seed {wildcards.seed}",
+        name="04_train {model} seed {seed}",
+        failed="failed/{model}_seed_{seed}.ipynb",
         parameters=lambda wildcards: json.dumps(
             PARAMETERS["train"] | {"model": wildcards.model, "seed": int(wildcards.seed)}
         ),
         # the profile's limits are part of what is run: a change in them re-runs the model
         complete=lambda wildcards: json.dumps(config["complete"][wildcards.model]),
-    log:
-        "failed/{model}_seed_{seed}.ipynb",
+    priority: 1
     message:
         "notebook 04_train {wildcards.model} seed {wildcards.seed}"
     shell:
@@ -113,9 +113,8 @@ rule compare:
         verdicts=update("compare/verdicts.csv"),
     params:
         name="06_compare",
+        failed="failed/compare.ipynb",
         parameters=json.dumps(PARAMETERS["compare"]),
-    log:
-        "failed/compare.ipynb",
     message:
         "notebook 06_compare"
     shell:
@@ -133,9 +132,8 @@ rule report:
         html=update("report.html"),
     params:
         name="report",
+        failed="failed/report.ipynb",
         parameters=json.dumps(PARAMETERS["report"]),
-    log:
-        "failed/report.ipynb",
     message:
         "notebook report"
     shell:

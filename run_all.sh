@@ -34,7 +34,7 @@ make_environment() {
             "install one, or name it with PYTHON=/path/to/python3.12 ./run_all.sh" >&2
         exit 2
     fi
-    echo "environment  making .venv from requirements.lock (once; about 600 MB to download)"
+    echo "environment  making .venv from requirements.lock (once: about 1 GB to download, some minutes)"
     rm -rf .venv
     if command -v uv >/dev/null; then
         uv venv --quiet --python "${base:-3.12}" .venv
@@ -42,9 +42,9 @@ make_environment() {
         uv pip install --quiet --python .venv/bin/python --no-build-isolation --no-deps -e .
     else
         "$base" -m venv .venv
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+        .venv/bin/python -m pip install -qq --disable-pip-version-check \
             --require-hashes -r requirements.lock
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+        .venv/bin/python -m pip install -qq --disable-pip-version-check \
             --no-build-isolation --no-deps -e .
     fi
     cp requirements.lock .venv/installed.lock

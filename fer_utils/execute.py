@@ -48,7 +48,11 @@ def check(notebook: str | Path, values: dict[str, Any]) -> None:
 
 
 def run(
-    notebook: str | Path, output: str | Path, values: dict[str, Any], failed: str | Path, stream: Any
+    notebook: str | Path,
+    output: str | Path,
+    values: dict[str, Any],
+    failed: str | Path,
+    stream: Any,
 ) -> None:
     """Execute a notebook into `output`; a failed copy goes to `failed` and raises NotebookError."""
     import papermill

@@ -32,7 +32,7 @@ def join(dataset: Dataset, path: str | os.PathLike) -> np.ndarray:
     table = _read(path, name)
     votes = _whole(table, VOTE_COLUMNS, TAGGERS, name).astype(np.int16)
     numbered = [ROW_NAME.fullmatch(image) for image in dataset.names.tolist()]
-    rows = np.array([int(match[1]) if match else -1 for match in numbered])
+    rows = np.array([int(match[1]) if match else -1 for match in numbered], int)
     if "Usage" in table:
         at = _own_rows(dataset, table, rows, name)
     elif (rows >= 0).all():
@@ -126,7 +126,7 @@ def _by_row(dataset: Dataset, table, rows: np.ndarray, name: str) -> np.ndarray:
     number = _whole(table, ["row"], 10**9, name)[:, 0]
     _unique(list(map(str, number.tolist())), "row", name)
     line = dict(zip(number.tolist(), range(len(number)), strict=True))
-    at = np.array([line.get(row, -1) for row in rows.tolist()])
+    at = np.array([line.get(row, -1) for row in rows.tolist()], int)
     here = at >= 0
     usage = table["usage"].str.strip().to_numpy(object)[at[here]]
     _agree(usage, dataset.usage[here], "usage", at[here], name)

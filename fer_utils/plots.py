@@ -43,10 +43,14 @@ STYLE = {
 }
 
 
+def use_style() -> None:
+    """Give this session's figures the look of the study."""
+    plt.rcParams.update(STYLE)
+
+
 def _figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 3.4)) -> Any:
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
-    plt.close(figure)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    plt.close(figure)  # the notebook shows it when told to, not by itself
     return figure, axes
 
 

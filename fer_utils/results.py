@@ -127,7 +127,9 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "packages": versions,
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "git_commit": commit or "unknown",
     }
 
@@ -202,7 +204,9 @@ def read_run(folder: str | Path) -> Run:
     except FileNotFoundError:
         raise ResultError(f"{path}: there is no finished run here") from None
     except (ValueError, ParameterError) as error:
-        raise ResultError(f"{path}: not a record of a run ({error}); delete it and re-run") from None
+        raise ResultError(
+            f"{path}: not a record of a run ({error}); delete it and re-run"
+        ) from None
     for name in ("history.csv", "predictions.npz"):
         if not (folder / name).is_file():
             raise ResultError(f"{folder / name}: missing; delete {path} and re-run")
@@ -229,7 +233,8 @@ def headline(runs: list[Run]) -> str:
     best = max(runs, key=lambda run: run.test["accuracy"])
     score, split = best.test, best.metrics["protocol"]["test"]
     text = (
-        f"**{best.metrics['params']['title']}** is the best of {len(runs)} runs: "
+        f"**{best.metrics['params']['title']}**"
+        f"{f' is the best of {len(runs)} runs' if len(runs) > 1 else ''}: "
         f"**{score['accuracy']:.1%}** of {score['n']:,} {split} images are right "
         f"(95 % interval {score['accuracy_low']:.1%} to {score['accuracy_high']:.1%}), "
         f"macro F1 {score['macro_f1']:.3f}."
@@ -247,7 +252,10 @@ def comparison(runs: list[Run]) -> pd.DataFrame:
     rows = []
     for run in runs:
         metrics, protocol = run.metrics, run.metrics["protocol"]
-        train, selected = metrics["scores"][protocol["train"]], metrics["scores"][protocol["validation"]]
+        train, selected = (
+            metrics["scores"][protocol["train"]],
+            metrics["scores"][protocol["validation"]],
+        )
         apart = metrics["scores"].get(f"{protocol['test']}_not_in_training", {})
         rows.append(
             {

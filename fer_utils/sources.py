@@ -81,6 +81,8 @@ class DataError(ValueError):
 
     def __init__(self, message: str):
         text = " ".join(message.split())
+        if len(text) > 800:  # a hostile name can be long
+            text = f"{text[:400]} ... {text[-400:]}"
         super().__init__("".join(c if c.isprintable() else "?" for c in text))
 
 
@@ -110,6 +112,11 @@ class Place:
     kind: str
     path: Path
     files: tuple
+
+    @property
+    def name(self) -> str:
+        """The last part of the path, also of "." and ".."."""
+        return os.path.basename(os.path.abspath(self.path))
 
     @property
     def stamp(self) -> str:
@@ -211,7 +218,7 @@ def digest(place: Place) -> str:
 
 def parse(place: Place, on_bad: str, resize: bool) -> tuple[dict, dict]:
     """(arrays images, labels, usage, names; notes split, converted, resized, bad, bad_count)."""
-    faults = _Faults(place.path.name, on_bad)
+    faults = _Faults(place.name, on_bad)
     try:
         if place.kind == "csv":
             with open(place.path, "rb") as stream:
@@ -219,7 +226,11 @@ def parse(place: Place, on_bad: str, resize: bool) -> tuple[dict, dict]:
         if place.kind == "zip":
             return _parse_zip(place.path, faults, resize)
         sizes = {name: size for name, size, _ in place.files}
-        return _parse_images(sizes, lambda name: _read_file(place.path / name), faults, resize)
+
+        def read(name):
+            return _read_file(place.path / name, sizes[name])
+
+        return _parse_images(sizes, read, faults, resize)
     except OSError as error:
         raise DataError(f"{place.path}: cannot be read ({error.strerror or error})") from None
 
@@ -244,7 +255,7 @@ def _result(images, labels, usage, names, faults, split="official", converted=0,
 def _parse_rows(stream, size: int, faults: _Faults):
     columns, read = _parse_header(stream, faults.where)
     images, labels, usage, names = bytearray(), [], [], []
-    index = 0  # of the data row, which numbers the image as FER+ does; bad rows count, blank do not
+    index = 0  # of the data row, by which FER+ joins; bad rows count, blank lines do not
     number = 1
     while line := stream.readline(MAX_LINE):
         number += 1
@@ -353,7 +364,7 @@ def _parse_zip(path: Path, faults: _Faults, resize: bool):
                 raise DataError(
                     f"{path.name}, member {name}: its path leads out of the zip; refused"
                 )
-            if info.is_dir() or not _wanted(name):
+            if name.endswith("/") or not _wanted(name):
                 continue
             if info.flag_bits & 1:
                 raise DataError(f"{path.name}, member {name}: encrypted; unpack it and zip it anew")
@@ -365,10 +376,11 @@ def _parse_zip(path: Path, faults: _Faults, resize: bool):
         table = _find_csv(members)
         if table:
             return _parse_zipped_csv(archive, members[table], faults)
-        sizes = {name: members[name].file_size for name in sorted(members)}
-        return _parse_images(
-            sizes, lambda name: _read_member(archive, members[name]), faults, resize, "member"
-        )
+
+        def read(name):
+            return _read_member(archive, members[name])
+
+        return _parse_images(sorted(members), read, faults, resize, "member")
 
 
 def _check_size(info: zipfile.ZipInfo, limit: int) -> None:
@@ -413,9 +425,9 @@ def _parse_zipped_csv(archive: zipfile.ZipFile, info: zipfile.ZipInfo, faults: _
 # images
 
 
-def _parse_images(sizes: dict, read, faults: _Faults, resize: bool, unit: str = "image"):
-    """Images by name; `sizes` in bytes by relative path, in order; `read` gives the bytes."""
-    placed, split = _place_images(list(sizes), faults, unit)
+def _parse_images(paths, read, faults: _Faults, resize: bool, unit: str = "image"):
+    """The images at these relative paths, in this order; `read` gives the bytes of one."""
+    placed, split = _place_images(paths, faults, unit)
     images, labels, usage, names = bytearray(), [], [], []
     converted = resized = 0
     with _quiet_decoder() as decode:
@@ -423,8 +435,6 @@ def _parse_images(sizes: dict, read, faults: _Faults, resize: bool, unit: str = 
             try:
                 if not name.lower().endswith(IMAGE_SUFFIXES):
                     raise _Bad(f"of a type that is not read; use {', '.join(IMAGE_SUFFIXES)}")
-                if sizes[name] > MAX_IMAGE:
-                    raise _Bad(f"{sizes[name]} bytes, at most {MAX_IMAGE} are plausible")
                 image, was_colour, was_resized = _decode(read(name), decode, resize)
             except _Bad as why:
                 faults.add(f"{unit} {name}: {why}")
@@ -438,7 +448,7 @@ def _parse_images(sizes: dict, read, faults: _Faults, resize: bool, unit: str = 
     return _result(images, labels, usage, names, faults, split, converted, resized)
 
 
-def _place_images(paths: list[str], faults: _Faults, unit: str) -> tuple[dict, str]:
+def _place_images(paths, faults: _Faults, unit: str) -> tuple[dict, str]:
     """{path: (usage, label)} and how the split was told: "official" (by file name) or "folders"."""
     found, roots, stray = {}, set(), []
     for path in paths:
@@ -472,7 +482,9 @@ def _place_images(paths: list[str], faults: _Faults, unit: str) -> tuple[dict, s
     return found, "folders"
 
 
-def _read_file(path: Path) -> bytes:
+def _read_file(path: Path, size: int) -> bytes:
+    if size > MAX_IMAGE:
+        raise _Bad(f"{size} bytes, which is implausible (at most {MAX_IMAGE} bytes)")
     try:
         return path.read_bytes()
     except OSError as error:
@@ -501,7 +513,9 @@ def _quiet_decoder():
                 os.dup2(kept, 2)
             length = os.lseek(log, 0, os.SEEK_CUR)
             os.lseek(log, 0, os.SEEK_SET)
-            return image, os.read(log, length)
+            complaints = os.read(log, length)
+            os.lseek(log, 0, os.SEEK_SET)
+            return image, complaints
 
         try:
             yield decode

@@ -76,7 +76,9 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         for name in options.only:
             if name not in [*parameters.names("models"), *CHAPTERS]:
                 known = ", ".join([*parameters.names("models"), *CHAPTERS])
-                raise ParameterError(f"--only: unknown model or chapter '{name}'; known are {known}")
+                raise ParameterError(
+                    f"--only: unknown model or chapter '{name}'; known are {known}"
+                )
         chosen = [m for m in parameters.names("models") if m in options.only]
         chapters = [c for c in CHAPTERS if c in options.only]
         models = chosen

@@ -29,7 +29,7 @@ EXPRESSIONS = {
     "anger": {4: 1.0, 5: 0.3, 7: 0.7, 17: 0.2, 23: 0.9},
     "disgust": {4: 0.3, 9: 1.0, 10: 0.7, 15: 0.5, 17: 0.6},
     "fear": {1: 0.9, 2: 0.5, 4: 0.5, 5: 0.9, 20: 0.8, 25: 0.7, 26: 0.3},
-    "happiness": {6: 0.8, 12: 1.0, 25: 0.7},
+    "happiness": {6: 0.8, 12: 1.0, 25: 0.8},
     "sadness": {1: 0.9, 4: 0.5, 15: 0.9, 17: 0.5},
     "surprise": {1: 0.9, 2: 1.0, 5: 0.8, 25: 0.6, 26: 0.9},
     "neutral": {},
@@ -77,11 +77,11 @@ def draw_parameters(rng, shown):
     table = {e: [aus.get(k, 0.0) for k in AUS] for e, aus in EXPRESSIONS.items()}
     means = np.array([table[e] for e in shown])
     others = np.array([table[e] for e in rng.choice(list(EXPRESSIONS), n)])
-    blend = np.where(chance(0.15), uniform(0.1, 0.4), 0)[:, None]
-    strength = np.where(chance(0.12), uniform(0.25, 0.6), uniform(0.7, 1.2))[:, None]
+    blend = np.where(chance(0.12), uniform(0.1, 0.4), 0)[:, None]
+    strength = np.where(chance(0.08), uniform(0.25, 0.6), uniform(0.8, 1.3))[:, None]
     jitter = rng.normal(1, 0.2, means.shape)
     stray = rng.normal(-0.1, 0.12, means.shape).clip(0)
-    units = (strength * jitter * ((1 - blend) * means + blend * others) + stray).clip(0, 1.3)
+    units = (strength * jitter * ((1 - blend) * means + blend * others) + stray).clip(0, 1.4)
 
     skin = uniform(115, 215)
     dark = uniform(15, 0.45 * skin)
@@ -97,11 +97,11 @@ def draw_parameters(rng, shown):
         style=rng.choice(["none", "short", "short", "fringe", "parted", "long", "long"], n),
         hairline=normal(1.0, -16.0), parting=normal(3.0), glasses=chance(0.12),
         beard=np.where(chance(0.15), uniform(0.3, 0.9), 0),
-        yaw=normal(0.25), pitch=normal(0.13), roll=normal(0.16), scale=normal(0.08, 1.1),
-        shift_x=normal(2.2), shift_y=normal(2.2),
+        yaw=normal(0.22), pitch=normal(0.12), roll=normal(0.14), scale=normal(0.07, 1.12),
+        shift_x=normal(1.8), shift_y=normal(1.8),
         light_x=normal(0.5), light_y=normal(0.25, -0.3), ambient=uniform(0.45, 0.85),
         background=uniform(10, 245), wall=uniform(10, 245), shirt=uniform(20, 235), slope=normal(20),
-        gain=uniform(0.9, 1.3), offset=normal(10), blur=uniform(0, 0.7), noise=uniform(0, 5),
+        gain=uniform(0.9, 1.3), offset=normal(10), blur=uniform(0, 0.65), noise=uniform(0, 4),
         quality=rng.integers(50, 98, n), occluded=chance(0.04),
     )  # fmt: skip
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
@@ -198,7 +198,10 @@ def draw_hair(face):
 
 
 def draw_eye(face, side):
-    au, x = {k: v * (1 + side * face.lean) for k, v in face.au.items()}, face.eye_x + face.eye_w * ARC
+    au, x = (
+        {k: v * (1 + side * face.lean) for k, v in face.au.items()},
+        face.eye_x + face.eye_w * ARC,
+    )
     squint = 0.3 * au[6] + 0.3 * au[7] + 0.25 * au[9]
     up = max(face.eye_h * (1 + 0.75 * au[5] - 0.7 * squint - 0.1 * au[4]), 0.25)
     low = max(face.eye_h * (0.7 + 0.18 * au[5] - squint), 0.1)
@@ -322,7 +325,10 @@ def shading(face):
     # x, y, half width, half height, strength
     blobs = np.array(
         [(side * face.eye_x, -6.5, 4, 2.2, -0.16) for side in (-1, 1)]
-        + [(side * 9, 4.5 - au[6], 3.5, 2.5, 0.05 + 0.12 * au[6] + 0.1 * au[12]) for side in (-1, 1)]
+        + [
+            (side * 9, 4.5 - au[6], 3.5, 2.5, 0.05 + 0.12 * au[6] + 0.1 * au[12])
+            for side in (-1, 1)
+        ]
         + [(side * 10.5, 11, 2.5, 5, -0.08) for side in (-1, 1)]
         + [(0, face.nose_y - 1, 1.4, 1.6, 0.14), (0, -1, 1.2, 4, 0.08), (0, -15, 8, 3.5, 0.06)]
         + [(0, face.nose_y + 2.3, 3, 1.2, -0.12), (0, face.chin - 2.5, 3.5, 1.8, 0.08)]
@@ -411,7 +417,9 @@ def generate(n=5000, seed=0):
     for name, value, least in (("n", n, 1), ("seed", seed, 0)):
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         if not whole or value < least:
-            raise DataError(f"synthetic images: {name} must be an integer >= {least}, not {value!r}")
+            raise DataError(
+                f"synthetic images: {name} must be an integer >= {least}, not {value!r}"
+            )
     rng = np.random.default_rng(int(seed))
     labels, split = label_plan(n, rng)
     source = repeat_plan(labels, split, rng)

@@ -23,7 +23,7 @@ from fer_utils import balance, datasets, evaluation, parameters, quality, result
 
 EVALUATION_BATCH = 256
 CODE = (
-    "augment", "balance", "datasets", "evaluation", "models", "parameters", "quality", "sources",
+    "augment", "balance", "datasets", "evaluation", "layers", "models", "parameters", "quality", "sources",
     "synthetic", "training",
 )  # fmt: skip
 
@@ -127,7 +127,7 @@ class _Training:
     def _build(self) -> None:
         import keras
 
-        from fer_utils import augment
+        from fer_utils import augment, layers
 
         keras.backend.clear_session()
         keras.utils.set_random_seed(self.seed)
@@ -138,12 +138,12 @@ class _Training:
             tf.config.experimental.enable_op_determinism()
         self.precision = precision_for(self.recipe["precision"])
         keras.config.set_dtype_policy(self.precision)
-        self.net = self._network()
+        self.net = layers.fuse(self._network())
         ranges = self.recipe["augmentation"]
-        layers = [keras.Input((48, 48, 1), dtype="uint8")]
+        stack = [keras.Input((48, 48, 1), dtype="uint8")]
         if ranges:
-            layers.append(augment.random_affine(**ranges, seed=self.seed))
-        self.trainer = keras.Sequential([*layers, self.net])
+            stack.append(augment.random_affine(**ranges, seed=self.seed))
+        self.trainer = keras.Sequential([*stack, self.net])
         optimizers = {
             "adam": keras.optimizers.Adam,
             "sgd": keras.optimizers.SGD,

@@ -1,2 +1,13 @@
-print("x")
-open("report.html","w").write("x")
+"""python -m fer_utils.report STUDY: write report.html from a study's executed notebooks."""
+
+import sys
+from pathlib import Path
+
+from fer_utils.report import build
+from fer_utils.results import ResultError
+
+if __name__ == "__main__":
+    try:
+        build(Path(sys.argv[1] if len(sys.argv) > 1 else ".").absolute())
+    except ResultError as error:
+        sys.exit(f"error: {error}")

@@ -1,26 +1,23 @@
 """The data as every other module sees it: load it from any form, select classes, split, count."""
 
 import hashlib
-import json
 import os
 import re
-import secrets
-import time
-import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from fer_utils import sources
-from fer_utils.sources import EMOTIONS, USAGES, DataError
+from fer_utils.cache import ARRAYS, cache_folder, cached, read_npz, source_digest, store, write_npz
+from fer_utils.fer2013 import EMOTIONS, USAGES, DataError
+from fer_utils.images import EMOTION_FOLDERS
 
 __all__ = ["EMOTIONS", "PROTOCOLS", "USAGES", "DataError", "Dataset"]
 __all__ += ["describe", "load", "select_classes", "split"]
 
 LOADER_VERSION = 1  # part of the cache's key: raise it whenever the same file gives other arrays
 PROTOCOLS = ("official", "kaggle", "pooled", "holdout")
-ARRAYS = ("images", "labels", "usage", "names")
 KAGGLE = "msambare/fer2013"
 
 
@@ -48,13 +45,15 @@ class Dataset:
 
     def take(self, index: np.ndarray) -> "Dataset":
         """The images at these indices, or where this mask is true, in that order."""
-        arrays = {name: getattr(self, name)[index] for name in ARRAYS}
-        part = replace(self, **arrays)
+        part = replace(self, **{name: array[index] for name, array in self._arrays().items()})
         return replace(part, provenance={**self.provenance, "counts": _counts(part)})
 
     def save(self, path: str | os.PathLike) -> None:
         """Write an .npz that `load` reads, at once or not at all."""
-        _write_npz(self, Path(path))
+        write_npz(Path(path), self._arrays(), self.provenance)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {name: getattr(self, name) for name in ARRAYS}
 
 
 def load(
@@ -76,24 +75,25 @@ def load(
         raise DataError(f"no data given; give {sources.ACCEPTED}")
     place = sources.locate(_download(source) if form == "kaggle" else source)
     name = source if form == "kaggle" else place.name
-    folder = _cache_folder() if cache else None
-    digest = _digest(place, folder)
+    folder = cache_folder() if cache else None
+    digest = source_digest(place, folder)
     told = {"kind": place.kind, "source": name, "sha256": digest}
     if place.kind == "npz":
-        saved = _read_npz(place.path)
-        known = {**saved.provenance, "origin": saved.provenance.get("source")}
-        return _with_provenance(saved, known, told)
+        arrays, saved = read_npz(place.path)
+        known = {**saved, "origin": saved.get("source")}
+        return _with_provenance(Dataset(**arrays, provenance=saved), known, told)
     # Options that changed nothing share the plain entry.
     plain = f"{digest}-v{LOADER_VERSION}"
     options = plain + "-skip" * (on_bad == "skip") + "-resize" * resize
     for key in dict.fromkeys((plain, options)):
-        found = _cached(folder, key, digest)
+        found = cached(folder, key, digest)
         if found:
-            return replace(found, provenance={**found.provenance, **told})
+            arrays, saved = found
+            return Dataset(**arrays, provenance={**saved, **told})
     arrays, notes = sources.parse(place, on_bad, resize)
     dataset = _with_provenance(Dataset(**arrays), {}, {**told, **notes})
-    unused = not notes["bad_count"] and not notes["resized"]
-    _store(dataset, place, folder, plain if unused else options)
+    unused = not dataset.provenance["bad_count"] and not dataset.provenance["resized"]
+    store(folder, plain if unused else options, place, arrays, dataset.provenance)
     return dataset
 
 
@@ -154,116 +154,6 @@ def _counts(dataset: Dataset) -> dict[str, dict[str, int]]:
     return {u: dict(zip(dataset.classes, count(u).tolist(), strict=True)) for u in USAGES}
 
 
-# npz and cache
-
-
-def _write_npz(dataset: Dataset, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with open(temporary, "wb") as file:
-            arrays = {name: getattr(dataset, name) for name in ARRAYS}
-            np.savez(file, **arrays, provenance=np.array(json.dumps(dataset.provenance)))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _read_npz(path: Path) -> Dataset:
-    """A Dataset whose arrays are checked; DataError for anything that `save` does not write."""
-    hint = "write it with Dataset.save"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if any(info.file_size > sources.MAX_CSV for info in archive.infolist()):
-                raise DataError(f"{path.name}: an array of over {sources.MAX_CSV} bytes; {hint}")
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in ARRAYS if name not in file]
-            if missing:
-                found = ", ".join(file.files)[:200]
-                raise DataError(f"{path.name}: no array {missing[0]!r} (found: {found}); {hint}")
-            arrays = {name: np.asarray(file[name]) for name in ARRAYS}
-            provenance = json.loads(str(file["provenance"])) if "provenance" in file else {}
-    except DataError:
-        raise
-    except Exception as error:  # numpy's reader of damaged headers raises a dozen kinds
-        raise DataError(
-            f"{path.name}: not an .npz of plain arrays ({str(error)[:80]}); {hint}"
-        ) from None
-    images, labels, usage, names = arrays.values()
-    n = len(labels) if labels.ndim == 1 else 0
-    if images.dtype != np.uint8 or images.shape != (n, sources.SIDE, sources.SIDE) or not n:
-        right = "uint8 (n, 48, 48) with one label for each is right"
-        raise DataError(f"{path.name}: images are {images.dtype} {images.shape}, where {right}")
-    classes = provenance.get("classes", EMOTIONS) if isinstance(provenance, dict) else None
-    known = isinstance(classes, list | tuple) and all(name in EMOTIONS for name in classes)
-    if not known or not 0 < len(classes) == len(set(classes)):
-        raise DataError(f"{path.name}: its provenance does not name emotions; {hint}")
-    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= len(classes):
-        raise DataError(f"{path.name}: labels are not whole numbers from 0 to {len(classes) - 1}")
-    if usage.dtype.kind != "U" or usage.shape != (n,) or not np.isin(usage, USAGES).all():
-        raise DataError(f"{path.name}: usage is not one of {', '.join(USAGES)} for every image")
-    if names.dtype.kind != "U" or names.shape != (n,):
-        raise DataError(f"{path.name}: names are not one text for every image")
-    return Dataset(images, labels.astype(np.uint8), usage, names, provenance)
-
-
-def _cache_folder() -> Path | None:
-    chosen = os.environ.get("FER_CACHE")
-    if chosen:
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(base) if base else Path.home() / ".cache") / "fer-study"
-    except RuntimeError:  # no home
-        return None
-
-
-def _digest(place: sources.Place, folder: Path | None) -> str:
-    """sha256 of the content, remembered by path, size and time since hashing 300 MB takes long."""
-    started = time.time_ns()
-    key = hashlib.sha256(os.path.abspath(place.path).encode("utf-8", "surrogateescape")).hexdigest()
-    memo = folder / f"{key}.txt" if folder else None
-    try:
-        stamp, digest = memo.read_text().split()
-        if stamp == place.stamp and re.fullmatch("[0-9a-f]{64}", digest):
-            return digest
-    except (AttributeError, OSError, ValueError):
-        pass
-    try:
-        digest = sources.digest(place)
-    except OSError as error:
-        raise DataError(f"{place.path}: cannot be read ({error.strerror})") from None
-    # A file written this very moment can change again without its time showing it.
-    if memo and started - max(time_ns for _, _, time_ns in place.files) > 2e9:
-        temporary = memo.with_name(f".{memo.name}.{secrets.token_hex(4)}")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(f"{place.stamp} {digest}\n")
-            os.replace(temporary, memo)
-        except OSError:
-            pass
-    return digest
-
-
-def _cached(folder: Path | None, key: str, digest: str) -> Dataset | None:
-    if folder is None:
-        return None
-    try:
-        dataset = _read_npz(folder / f"{key}.npz")
-    except DataError:  # not there, or damaged: it is made anew
-        return None
-    return dataset if dataset.provenance.get("sha256") == digest else None
-
-
-def _store(dataset: Dataset, place: sources.Place, folder: Path | None, key: str) -> None:
-    try:
-        # Not if the source changed while it was read: the key would not be that of the arrays.
-        if folder and sources.locate(place.path).stamp == place.stamp:
-            folder.mkdir(parents=True, exist_ok=True)
-            _write_npz(dataset, folder / f"{key}.npz")
-    except (OSError, DataError):  # a full or read-only disk costs time, not the data
-        pass
-
-
 # classes and splits
 
 
@@ -271,7 +161,7 @@ def select_classes(dataset: Dataset, classes: list[str] | tuple[str, ...]) -> Da
     """Only these emotions (any spelling of a folder), labels renumbered in the order given."""
     wanted = []
     for name in [classes] if isinstance(classes, str) else classes:
-        label = sources.EMOTION_FOLDERS.get(str(name).strip().lower())
+        label = EMOTION_FOLDERS.get(str(name).strip().lower())
         if label is None or EMOTIONS[label] not in dataset.classes:
             raise DataError(f"unknown class {name!r}; the data has {', '.join(dataset.classes)}")
         if EMOTIONS[label] in wanted:

@@ -67,7 +67,7 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ..
 
 
 def classification_report(score: dict[str, Any]) -> pd.DataFrame:
-    """The per-class table of a score: precision, recall, F1 (0 to 1) and support, plus macro row."""
+    """Per-class table of a score: precision, recall, F1 (0 to 1), support; last a macro row."""
     table = pd.DataFrame(score["per_class"]).T.astype({"support": int})
     table.loc["macro average"] = [*table[["precision", "recall", "f1"]].mean(), score["n"]]
     return table.astype({"support": int})

@@ -39,7 +39,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def check(content: dict[str, Any], schema: str, where: str) -> None:
-    """Check `content` against a schema of fer_utils/schemas; the first fault is a ParameterError."""
+    """Check `content` against a schema of fer_utils/schemas; ParameterError names the fault."""
     import jsonschema
 
     rules = json.loads((SCHEMAS / f"{schema}.schema.json").read_text(encoding="utf-8"))
@@ -106,13 +106,15 @@ def _named(folder: str, kind: str, name: str) -> Path:
 
 
 def profile(name: str) -> dict[str, Any]:
-    """The checked content of params/profiles/<name>.yaml with the study's defaults below it."""
-    path = _named("profiles", "profile", name)
+    """Checked content of params/profiles/<name>.yaml, or of a profile's path, over the defaults."""
+    own = name.endswith((".yaml", ".yml"))
+    path = Path(name) if own else _named("profiles", "profile", name)
     content = read_yaml(path)
     check(content, "profile", str(path))
     defaults = read_yaml(PARAMS / "study.yaml")
     check(defaults, "profile", str(PARAMS / "study.yaml"))
-    merged = merge(defaults, content)
+    # the study's training defaults lie below the models' own values, the profile's above them
+    merged = merge({k: v for k, v in defaults.items() if k != "training"}, content)
     for model in merged.get("models", []):
         _named("models", f"model in {path.name}", model)
     for model in merged.get("per_model", {}):

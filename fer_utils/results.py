@@ -127,11 +127,15 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "packages": versions,
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": _cores(),
         "git_commit": commit or "unknown",
     }
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _processor() -> str:
@@ -163,7 +167,7 @@ class Run:
         return pd.read_csv(self.folder / "history.csv")
 
     def predictions(self, split: str) -> dict[str, np.ndarray]:
-        """`probabilities` float32 (n, classes), `labels` (n,), `index` (n,) into the whole data set."""
+        """`probabilities` float32 (n, classes), `labels` (n,), `index` (n,) into the data set."""
         with np.load(self.folder / "predictions.npz", allow_pickle=False) as arrays:
             kinds = ("probabilities", "labels", "index")
             return {kind: arrays[f"{split}/{kind}"] for kind in kinds}

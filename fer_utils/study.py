@@ -65,11 +65,13 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     """The configuration of the Snakefile for the given command line; ParameterError when wrong."""
     profile_name = options.profile or ("full" if options.data else "demo")
     profile = parameters.profile(profile_name)
+    if profile_name.endswith((".yaml", ".yml")):
+        profile_name = str(Path(profile_name).absolute())
     models = profile.get("models") or parameters.names("models")
     source = options.data or profile["data"]
     if not (source.startswith(("synthetic", "kaggle")) and not Path(source).exists()):
         source = str(Path(source).absolute())
-    folder = (Path(options.results) if options.results else ROOT / "results") / profile_name
+    folder = (Path(options.results) if options.results else ROOT / "results") / Path(profile_name).stem
     chapters = list(CHAPTERS)
     kept: list[str] = []
     if options.only:
@@ -226,7 +228,8 @@ def parser() -> argparse.ArgumentParser:
     add("--data", metavar="PATH", help="fer2013.csv, icml_face_data.csv, the Kaggle zip, a folder "
         "of class folders, or `kaggle` to download")  # fmt: skip
     add("--votes", metavar="PATH", help="FER+ votes (fer2013new.csv) for the chapter on the data")
-    add("--profile", metavar="NAME", help="demo, quick or full (default: demo; full with --data)")
+    add("--profile", metavar="NAME", help="demo, quick, full or your own file, name.yaml "
+        "(default: demo; full with --data)")  # fmt: skip
     add("--only", nargs="+", metavar="ID", help="these models or chapters only")
     add("--jobs", type=int, default=1, metavar="N", help="notebooks side by side (default 1)")
     add("--results", metavar="DIR", help="folder for the studies (default: results)")
@@ -303,7 +306,7 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
         notebook = CHAPTERS.get(chapter, "04_train")
         execute.check(ROOT / "notebooks" / f"{notebook}.ipynb", values)
     folder = Path(config["folder"])
-    print(f"study    profile {config['profile']}, results in {folder}")
+    print(f"study    profile {Path(config['profile']).stem}, results in {folder}")
     show_data(config, options.dry_run)
     with only_run(folder):
         engine = Engine(config, extra)

@@ -23,9 +23,22 @@ from fer_utils import balance, datasets, evaluation, parameters, quality, result
 
 EVALUATION_BATCH = 256
 CODE = (
-    "augment", "balance", "datasets", "evaluation", "layers", "models", "parameters", "quality", "sources",
-    "synthetic", "training",
-)  # fmt: skip
+    "augment",
+    "balance",
+    "cache",
+    "datasets",
+    "evaluation",
+    "fer2013",
+    "images",
+    "layers",
+    "models",
+    "parameters",
+    "quality",
+    "sources",
+    "synthetic",
+    "tables",
+    "training",
+)
 
 
 def precision_for(choice: str) -> str:

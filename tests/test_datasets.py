@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from fer_utils import datasets, sources
+from fer_utils.cache import ARRAYS
 from fer_utils.datasets import EMOTIONS, USAGES, DataError, Dataset, describe, load, select_classes
 
 TOTALS = (4953, 547, 5121, 8989, 6077, 4002, 6198)  # of the real FER2013
@@ -139,7 +140,7 @@ def test_pixel_digest_forgets_order_but_not_label_usage_or_pixel(tmp_path):
     labels, usage, images = data.labels.copy(), data.usage.copy(), data.images.copy()
     labels[0], usage[0], images[0, 0, 0] = 5, "PrivateTest", images[0, 0, 0] ^ 1
     for changed in ({"labels": labels}, {"usage": usage}, {"images": images}):
-        arrays = {name: getattr(data, name) for name in datasets.ARRAYS} | changed
+        arrays = {name: getattr(data, name) for name in ARRAYS} | changed
         assert digest(Dataset(**arrays)) != expected
 
 
@@ -243,7 +244,7 @@ def test_saved_data_loads_again_with_classes_and_origin(tmp_path):
 
 def test_an_npz_of_the_four_arrays_alone_is_enough(tmp_path):
     data = make()
-    arrays = {name: getattr(data, name) for name in datasets.ARRAYS}
+    arrays = {name: getattr(data, name) for name in ARRAYS}
     np.savez_compressed(tmp_path / "a.npz", **arrays | {"labels": data.labels.astype(np.int64)})
     found = load(tmp_path / "a.npz")
     np.testing.assert_array_equal(found.images, data.images)
@@ -293,7 +294,7 @@ BAD_NPZ = {
 def test_an_npz_of_other_arrays_is_refused(tmp_path, case):
     changed, expected = BAD_NPZ[case]
     data = make()
-    arrays = {name: getattr(data, name) for name in datasets.ARRAYS} | changed
+    arrays = {name: getattr(data, name) for name in ARRAYS} | changed
     np.savez(tmp_path / "a.npz", **{k: v for k, v in arrays.items() if v is not None})
     with pytest.raises(DataError, match=expected) as caught:
         load(tmp_path / "a.npz")
@@ -304,7 +305,7 @@ def test_an_npz_that_is_none_is_refused(tmp_path):
     make().save(tmp_path / "whole.npz")
     whole = (tmp_path / "whole.npz").read_bytes()
     with zipfile.ZipFile(tmp_path / "other.npz", "w") as archive:
-        for name in datasets.ARRAYS:
+        for name in ARRAYS:
             archive.writestr(name, b"text")
     np.save(tmp_path / "b", np.zeros(3))
     os.rename(tmp_path / "b.npy", tmp_path / "b.npz")

@@ -318,8 +318,13 @@ def test_missing_columns_are_named_with_those_found(tmp_path, header, expected):
         (b"\x80\x04\x95" + b"\0" * 100, "UTF-8"),
         (b"x" * (2**20 + 5), "UTF-8"),
         (b"emotion,pixels,Usage\n0," + b"1" * (2**20 + 5), "row 2: longer"),
+        (b"emotion,pixels,Usage\r0,1 2,Training\r", "row 1: not a row of a CSV"),
+        (b"emotion,pixels,Usage," + b"x" * 200_000 + b"\n", "row 1: not a row of a CSV"),
     ],
-    ids="empty header header-only utf16 utf16-no-bom junk pickle long-line long-row".split(),
+    ids=(
+        "empty header header-only utf16 utf16-no-bom junk pickle long-line long-row"
+        " old-mac-line-ends long-name"
+    ).split(),
 )
 def test_what_is_not_a_csv_of_faces_always_raises(tmp_path, content, expected):
     (tmp_path / "fer2013.csv").write_bytes(content)

@@ -1,0 +1,73 @@
+"""One lock for pip, uv and conda, and a fresh machine that gets exactly it."""
+
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from fer_utils import environment
+
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+PINNED = re.findall(r"^([a-z0-9.-]+)==(\S+?)(?: ;.*?)? \\$", LOCK, flags=re.MULTILINE)
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_every_package_is_pinned_with_hashes_and_no_address():
+    blocks = re.split(r"^(?=[a-z0-9])", LOCK, flags=re.MULTILINE)[1:]
+    assert len(blocks) == len(PINNED) > 100
+    assert all("--hash=sha256:" in block for block in blocks)
+    assert "://" not in LOCK and "index" not in LOCK.split("==")[0]
+
+
+def test_lock_meets_every_requirement_of_the_project():
+    pinned = {}
+    for name, version in PINNED:
+        pinned.setdefault(name, []).append(environment.numbers(version))
+    for requirement in PROJECT["dependencies"]:
+        name, lowest = re.match(r"([a-z0-9-]+)>=([\d.]+)", requirement).groups()
+        assert all(version >= environment.numbers(lowest) for version in pinned[name]), name
+
+
+def test_conda_users_get_the_same_lock():
+    content = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    python, *rest = content["dependencies"]
+    assert re.fullmatch(r"python=3\.1[123]", python)
+    # nothing but pip comes from conda, and pip is given the lock and nothing else
+    assert rest == ["pip", {"pip": ["--require-hashes -r requirements.lock"]}]
+
+
+def test_running_environment_is_accepted():
+    script = ROOT / "fer_utils" / "environment.py"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("requirement", "met"),
+    [
+        ("numpy>=1.0", True),
+        ("numpy>=99", False),
+        ("numpy>=1.0,<99", True),
+        ("numpy>=1.0,<2", False),
+        ("no-such-package-xyz>=1", False),
+    ],
+)
+def test_missing_names_what_is_not_met(tmp_path, requirement, met):
+    path = tmp_path / "pyproject.toml"
+    path.write_text(f'[project]\ndependencies = ["{requirement}"]\n')
+    assert environment.missing(path) == ([] if met else [requirement])
+
+
+def test_importing_the_package_imports_no_backend():
+    modules = sorted(p.stem for p in (ROOT / "fer_utils").glob("*.py") if p.stem != "__init__")
+    code = (
+        "import sys\n"
+        + "".join(f"import fer_utils.{name}\n" for name in [*modules, "report"])
+        + "print([m for m in ('tensorflow', 'keras', 'torch', 'jax') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr

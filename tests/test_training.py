@@ -1,0 +1,214 @@
+"""Training: complete records, the same numbers again, and nothing lost by an interruption."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from fer_utils import datasets, parameters, results, training
+
+LIMITS = {"epochs": 3, "train_limit": 200, "early_stopping": None}
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return datasets.load("synthetic:n=800,seed=1")
+
+
+def params(model="basic_cnn", **changes):
+    return parameters.model(model, None, **{**LIMITS, **changes})
+
+
+def without_timing(metrics):
+    return {key: value for key, value in metrics.items() if key != "timing"}
+
+
+@pytest.fixture(scope="module")
+def finished(dataset, tmp_path_factory):
+    return training.run(params(), dataset, tmp_path_factory.mktemp("study"), seed=4)
+
+
+def test_run_folder_is_complete_and_fits_the_schema(finished):
+    run = results.read_run(finished.folder)
+    files = {path.name for path in run.folder.iterdir()}
+    assert files == {"metrics.json", "history.csv", "predictions.npz", "model.keras"}
+    assert run.metrics["protocol"]["test"] == "PrivateTest"
+    assert run.metrics["protocol"]["selected_on"] == "val_loss of PublicTest"
+    assert set(run.metrics["scores"]) >= {"Training", "PublicTest", "PrivateTest"}
+    assert run.metrics["seed"] == 4 and run.metrics["params"] == params()
+
+
+def test_scores_follow_from_the_saved_predictions(finished, dataset):
+    test = finished.predictions("PrivateTest")
+    assert test["probabilities"].dtype == np.float32
+    np.testing.assert_array_equal(dataset.labels[test["index"]], test["labels"])
+    assert set(dataset.usage[test["index"]]) == {"PrivateTest"}
+    right = (test["probabilities"].argmax(axis=1) == test["labels"]).mean()
+    assert finished.metrics["scores"]["PrivateTest"]["accuracy"] == pytest.approx(right)
+
+
+def test_saved_model_gives_the_recorded_probabilities(finished, dataset):
+    import keras
+
+    network = keras.models.load_model(finished.folder / "model.keras")
+    test = finished.predictions("PrivateTest")
+    again = network.predict(dataset.images[test["index"]][..., None], batch_size=256, verbose=0)
+    np.testing.assert_allclose(again, test["probabilities"], atol=1e-5)
+
+
+def test_score_without_known_images_leaves_out_the_copies(finished, dataset):
+    from fer_utils import quality
+
+    scores = finished.metrics["scores"]
+    known = quality.in_training(dataset)[dataset.usage == "PrivateTest"].sum()
+    assert known > 0
+    assert scores["PrivateTest_not_in_training"]["n"] == scores["PrivateTest"]["n"] - known
+
+
+def test_history_has_one_row_per_epoch_and_the_kept_epoch_is_the_best(finished):
+    history = finished.history
+    assert history["epoch"].tolist() == [1, 2, 3]
+    best = history.loc[history["val_loss"].idxmin(), "epoch"]
+    assert finished.metrics["model"]["best_epoch"] == best
+
+
+def test_same_seed_same_record_other_seed_other_record(finished, dataset, tmp_path):
+    again = training.run(params(), dataset, tmp_path / "a", seed=4)
+    assert without_timing(again.metrics) == without_timing(finished.metrics)
+    other = training.run(params(), dataset, tmp_path / "b", seed=5)
+    assert other.metrics["scores"] != finished.metrics["scores"]
+
+
+def test_finished_run_is_presented_and_a_changed_one_is_trained(finished, dataset):
+    lines = []
+    study = finished.folder.parent.parent.parent
+    again = training.run(params(), dataset, study, seed=4, say=lines.append)
+    assert "finished run" in lines[0] and again.metrics == finished.metrics
+    lines = []
+    changed = training.run(params(epochs=1), dataset, study, seed=4, say=lines.append)
+    assert lines[0].startswith("epoch   1/1") and changed.metrics["model"]["epochs_run"] == 1
+
+
+def test_class_subset_keeps_indices_into_the_whole_data(dataset, tmp_path):
+    three = params(epochs=1) | {
+        "classes": ["happiness", "sadness", "neutral"],
+        "protocol": "pooled",
+    }
+    run = training.run(three, dataset, tmp_path)
+    assert run.metrics["protocol"]["test"] == run.metrics["protocol"]["validation"]
+    test = run.predictions(run.metrics["protocol"]["test"])
+    assert test["probabilities"].shape[1] == 3
+    names = np.array(run.metrics["protocol"]["classes"])[test["labels"]]
+    np.testing.assert_array_equal(np.array(datasets.EMOTIONS)[dataset.labels[test["index"]]], names)
+
+
+def test_class_weights_and_oversampling_reach_training(dataset, tmp_path):
+    plain = training.run(params(epochs=1), dataset, tmp_path / "none")
+    for balance in ("class_weights", "oversample"):
+        run = training.run(params(epochs=1, balance=balance), dataset, tmp_path / balance)
+        assert run.history["loss"][0] != plain.history["loss"][0]
+
+
+class Schedule:
+    """The counters of a training without its network."""
+
+    def __init__(self, **recipe):
+        self.it = object.__new__(training._Training)
+        self.it.recipe = {
+            "keep_best": "val_loss",
+            "early_stopping": None,
+            "reduce_lr": None,
+            "epochs": 99,
+        } | recipe
+        self.it.state = {"best": None, "best_epoch": 0, "stop_wait": 0, "lr_wait": 0}
+        self.it.history, self.it.best_weights = [], []
+        self.it.net = type("Net", (), {"get_weights": lambda self: []})()
+        optimizer = type("Optimizer", (), {"learning_rate": 0.1})()
+        self.it.trainer = type("Trainer", (), {"optimizer": optimizer})()
+
+    def feed(self, losses):
+        for number, loss in enumerate(losses, 1):
+            entry = {"epoch": number, "val_loss": loss, "val_accuracy": 1 - loss}
+            entry["learning_rate"] = self.it.trainer.optimizer.learning_rate
+            self.it.history.append(entry)
+            self.it._follow_schedule(entry)
+            if self.it._finished():
+                return number
+        return None
+
+
+def test_early_stopping_waits_for_its_patience():
+    schedule = Schedule(early_stopping={"monitor": "val_loss", "patience": 3})
+    assert schedule.feed([0.5, 0.4, 0.45, 0.42, 0.41, 0.3]) == 5
+    assert schedule.it.state["best_epoch"] == 2
+
+
+def test_plateau_lowers_the_rate_down_to_its_floor():
+    rule = {"monitor": "val_loss", "factor": 0.5, "patience": 2, "minimum": 0.03}
+    schedule = Schedule(reduce_lr=rule)
+    schedule.feed([0.5, 0.5, 0.5])
+    assert schedule.it.trainer.optimizer.learning_rate == pytest.approx(0.05)
+    schedule.feed([0.5] * 6)
+    assert schedule.it.trainer.optimizer.learning_rate == pytest.approx(0.03)
+
+
+def headless(study, *more):
+    return [
+        sys.executable, "-m", "fer_utils.training", "params/models/basic_cnn.yaml",
+        "--data", "synthetic:n=800,seed=1", "--results", str(study), *more,
+    ]  # fmt: skip
+
+
+def test_killed_training_goes_on_and_ends_like_an_uninterrupted_one(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(headless(whole, "--epochs", "6"), cwd=parameters.ROOT, check=True)
+    process = subprocess.Popen(headless(broken, "--epochs", "6"), cwd=parameters.ROOT)
+    checkpoint = results.run_folder(broken, "basic_cnn", 0) / "checkpoint.npz"
+    deadline = time.time() + 120
+    while not checkpoint.exists() and time.time() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (checkpoint.parent / "metrics.json").exists()
+    done = subprocess.run(
+        headless(broken, "--epochs", "6"),
+        cwd=parameters.ROOT, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "resumed after epoch" in done.stdout
+    first, second = (
+        results.read_run(results.run_folder(s, "basic_cnn", 0)) for s in (whole, broken)
+    )
+    assert without_timing(first.metrics) == without_timing(second.metrics)
+    timed = ["seconds", "images_per_second"]
+    assert first.history.drop(columns=timed).equals(second.history.drop(columns=timed))
+    np.testing.assert_array_equal(
+        first.predictions("PrivateTest")["probabilities"],
+        second.predictions("PrivateTest")["probabilities"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--epochs", "-1"], ["epochs", "-1", "at least 1"]),
+        (["--data", "/no/such.csv"], ["/no/such.csv"]),
+        (["--seed", "-2"], ["--seed", "-2"]),
+    ],
+)
+def test_headless_bad_input_is_one_line_and_status_2(tmp_path, more, words):
+    done = subprocess.run(
+        headless(tmp_path, *more), cwd=parameters.ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and "Traceback" not in done.stderr
+    assert all(word in lines[0] for word in words)
+
+
+def test_record_keeps_no_path_of_the_machine(finished, tmp_path):
+    assert str(finished.folder.parent) not in json.dumps(finished.metrics)

@@ -1,0 +1,303 @@
+"""The whole study on tiny settings, in a clone: what one command makes, re-makes and survives."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from fer_utils import results
+
+pytestmark = pytest.mark.study
+EXPECTED = json.loads((ROOT / "tests" / "expected_tiny.json").read_text(encoding="utf-8"))
+
+
+class Clone:
+    """A copy of the project in which a test may touch and break files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.study = folder / "clone", folder / "results" / "tiny"
+        for name in ("fer_utils", "notebooks", "params", "tests"):
+            skip = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+            shutil.copytree(ROOT / name, self.root / name, ignore=skip)
+        for name in ("run_all.sh", "Snakefile", "pyproject.toml", "requirements.lock"):
+            shutil.copy2(ROOT / name, self.root / name)
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        self.environment = os.environ | {"PATH": path}
+
+    def command(self, *more):
+        tiny = ["--profile", "tests/tiny.yaml", "--results", str(self.study.parent)]
+        return ["./run_all.sh", *tiny, *more]
+
+    def run(self, *more):
+        return subprocess.run(
+            self.command(*more), cwd=self.root, env=self.environment, capture_output=True, text=True
+        )
+
+    def start(self, *more):
+        return subprocess.Popen(
+            self.command(*more), cwd=self.root, env=self.environment, stdout=subprocess.DEVNULL
+        )
+
+    def due(self, *more):
+        """The notebooks that would run now."""
+        lines = self.run("--dry-run", *more).stdout.splitlines()
+        start = next(i for i, line in enumerate(lines) if "notebooks would run" in line)
+        return {re.split(r"\s{2,}", line.strip())[0] for line in lines[start + 1 :]}
+
+    def touch(self, name):
+        time.sleep(0.02)
+        (self.root / name).touch()
+
+    def states(self):
+        """Modification times of all results."""
+        files = [p for p in self.study.rglob("*") if p.is_file() and ".snakemake" not in p.parts]
+        return {p.relative_to(self.study): p.stat().st_mtime_ns for p in files}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    return Clone(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def first(clone):
+    """The first run of the study in a fresh clone."""
+    done = clone.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_terminal_tells_progress_outcome_and_report(clone, first):
+    for number, name in enumerate(EXPECTED["order"], 1):
+        assert f"[{number}/{len(EXPECTED['order'])}] {name}" in first
+    assert re.search(r"epoch +1/2 +loss \d\.\d+ .* images/s", first)
+    assert "synthetic faces, not FER2013" in first
+    assert re.search(r"Basic CNN +0 +PrivateTest +\d+\.\d%", first)
+    assert str(clone.study / "report.html") in first
+
+
+def test_every_promised_file_is_there(clone, first):
+    for name in EXPECTED["files"]:
+        assert (clone.study / name).is_file(), name
+    assert not list(clone.study.glob("failed/*"))
+
+
+def test_key_numbers_are_the_expected_ones(clone, first):
+    for run in results.finished_runs(clone.study):
+        expected = EXPECTED["runs"][run.metrics["run_id"]]
+        assert run.metrics["model"]["parameters"] == expected["parameters"]
+        assert run.metrics["model"]["epochs_run"] == 2
+        assert {k: v["n"] for k, v in run.metrics["scores"].items()} == expected["n"]
+        support = {k: v["support"] for k, v in run.test["per_class"].items()}
+        assert support == EXPECTED["support"]
+        assert run.metrics["data"]["counts"] == EXPECTED["counts"]
+        low, high = expected["accuracy_between"]
+        assert low <= run.test["accuracy"] <= high
+
+
+def test_tables_follow_from_the_records(clone, first):
+    runs = results.finished_runs(clone.study)
+    table = pd.read_csv(clone.study / "compare" / "comparison.csv")
+    pd.testing.assert_frame_equal(table, results.comparison(runs), check_dtype=False)
+    verdicts = pd.read_csv(clone.study / "compare" / "verdicts.csv")
+    columns = ["paper", "claim", "claimed", "measured", "low", "high", "verdict", "reason"]
+    assert verdicts.columns.tolist()[:8] == columns
+    assert set(verdicts["verdict"]) == {"cannot be decided"}  # synthetic faces decide nothing
+
+
+def test_report_is_one_file_that_loads_nothing(clone, first):
+    text = (clone.study / "report.html").read_text(encoding="utf-8")
+    loaded = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=\"([^\"]*)\"", text)
+    assert loaded and all(address.startswith("data:") for address in loaded)
+    assert "<script" not in text and "@import" not in text and "url(" not in text
+    assert all('alt="' in tag for tag in re.findall(r"<img\b[^>]*>", text))
+    assert len(set(re.findall(r'\bid="([^"]+)"', text))) == len(re.findall(r'\bid="', text))
+    for address in re.findall(r'href="(?!data:|#)([^"]+)"', text):
+        assert (clone.study / address).is_file(), address
+    assert "synthetic" in text and "Basic CNN, seed 0" in text
+    table = pd.read_csv(clone.study / "compare" / "comparison.csv")
+    assert all(f"{accuracy:.3f}" in text for accuracy in table["accuracy"])
+
+
+def test_second_run_does_nothing_and_is_quick(clone, first):
+    before, start = clone.states(), time.time()
+    done = clone.run()
+    assert done.returncode == 0 and "nothing to do" in done.stdout
+    assert time.time() - start < 15
+    ours = {".lock", "study.json"}
+    after = clone.states()
+    assert {p: t for p, t in after.items() if p.name not in ours} == {
+        p: t for p, t in before.items() if p.name not in ours
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "due"),
+    [
+        ("params/models/deep_cnn.yaml", {"04_train deep_cnn seed 0", "06_compare", "report"}),
+        ("fer_utils/ferplus.py", {"01_explore", "report"}),
+        ("fer_utils/report/style.css", {"report"}),
+        ("notebooks/03_balance.ipynb", {"03_balance", "report"}),
+        ("params/claims.yaml", {"06_compare", "report"}),
+    ],
+)
+def test_a_touched_file_re_runs_what_depends_on_it(clone, first, name, due):
+    assert clone.due() == set()
+    path = clone.root / name
+    before = path.stat()
+    clone.touch(name)
+    try:
+        assert clone.due() == due
+    finally:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_changed_limit_re_runs_the_model_it_concerns(clone, first):
+    profile = clone.root / "tests" / "tiny.yaml"
+    before = profile.read_text()
+    profile.write_text(before + "per_model:\n  basic_cnn: {epochs: 1}\n")
+    try:
+        assert clone.due() == {"04_train basic_cnn seed 0", "06_compare", "report"}
+    finally:
+        profile.write_text(before)
+
+
+def test_only_leaves_the_other_models_alone(clone, first):
+    assert clone.due("--only", "basic_cnn") == set()
+    files = [clone.root / f"params/models/{name}.yaml" for name in ("basic_cnn", "deep_cnn")]
+    before = [path.stat() for path in files]
+    for path in files:
+        clone.touch(path.relative_to(clone.root))
+    try:
+        due = clone.due("--only", "basic_cnn")
+        assert due == {"04_train basic_cnn seed 0", "06_compare", "report"}
+    finally:
+        for path, old in zip(files, before, strict=True):
+            os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
+
+
+def test_failed_notebook_is_told_plainly_and_earlier_results_stay(clone, first):
+    notebook = clone.root / "notebooks" / "03_balance.ipynb"
+    good, old = notebook.read_text(encoding="utf-8"), notebook.stat()
+    kept = (clone.study / "balance" / "notebook.ipynb").read_bytes()
+    notebook.write_text(good.replace("plots.use_style()", "plots.no_such_style()"))
+    done = clone.run()
+    assert done.returncode == 1
+    assert "FAILED  03_balance" in done.stdout and "no_such_style" in done.stdout
+    assert re.search(r"03_balance\.ipynb, cell \d+: AttributeError", done.stdout)
+    assert "Traceback" not in done.stdout + done.stderr
+    failed = clone.study / "failed" / "balance.ipynb"
+    assert str(failed) in done.stdout and failed.is_file()
+    assert (clone.study / "balance" / "notebook.ipynb").read_bytes() == kept
+    notebook.write_text(good)
+    os.utime(notebook, ns=(old.st_atime_ns, old.st_mtime_ns))
+    assert clone.run().returncode == 0
+    assert not failed.exists()
+
+
+def test_second_run_in_the_same_folder_is_refused_and_killed_one_is_taken_over(clone, first):
+    records = clone.study / "runs" / "basic_cnn" / "seed_0" / "metrics.json"
+    before = json.loads(records.read_text())
+    clone.touch("notebooks/04_train.ipynb")
+    process = clone.start()
+    counter = clone.study / ".counter"
+    deadline = time.time() + 60
+    while not (counter.is_file() and counter.read_text()) and time.time() < deadline:
+        time.sleep(0.05)
+    refused = clone.run()
+    assert refused.returncode == 2
+    assert f"another run (process {process.pid})" in refused.stderr
+    time.sleep(2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = clone.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = json.loads(records.read_text())
+    assert before["scores"] == after["scores"]
+    assert clone.due() == set()
+
+
+def test_interrupted_run_says_so_and_the_next_one_finishes(clone, first):
+    clone.touch("notebooks/01_explore.ipynb")
+    process = subprocess.Popen(
+        clone.command(), cwd=clone.root, env=clone.environment,
+        stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if "01_explore" in line:
+            break
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)
+    rest = process.stdout.read()
+    assert process.wait(timeout=60) == 130
+    assert "interrupted" in rest and "FAILED" not in rest
+    assert clone.run().returncode == 0
+    assert clone.due() == set()
+
+
+def cli(*words, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, "-m", "fer_utils.study", *words], cwd=cwd, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--data", "/no/such.csv"], ["/no/such.csv"]),
+        (["--profile", "quik"], ["quik", "did you mean quick"]),
+        (["--only", "deepcnn"], ["deepcnn", "deep_cnn"]),
+        (["--jobs", "0"], ["--jobs", "at least 1"]),
+        (["--results", "/dev/null/x"], ["/dev/null/x", "cannot be written", "--results"]),
+        (["--votes", "/no/votes.csv"], ["votes.csv"]),
+    ],
+)
+def test_bad_words_on_the_command_line_are_one_message(tmp_path, words, told):
+    given = words if "--results" in words else [*words, "--results", str(tmp_path)]
+    done = cli(*given)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert all(word in done.stderr for word in told)
+    assert not list(tmp_path.glob("*/runs"))
+
+
+def test_broken_parameter_file_stops_the_study_before_it_starts(tmp_path, clone):
+    broken = clone.root / "params" / "models" / "deep_cnn.yaml"
+    good, old = broken.read_text(), broken.stat()
+    broken.write_text(good.replace("learning_rate: 1.0e-3", "learning_rate: 1e-3"))
+    try:
+        done = clone.run()
+        assert done.returncode == 2
+        assert "deep_cnn.yaml" in done.stderr and "1.0e-3" in done.stderr
+    finally:
+        broken.write_text(good)
+        os.utime(broken, ns=(old.st_atime_ns, old.st_mtime_ns))
+
+
+def test_list_names_models_chapters_and_profiles():
+    text = cli("--list").stdout
+    for name in ("basic_cnn", "deep_cnn", "01_explore", "06_compare", "demo", "quick", "full"):
+        assert name in text
+
+
+def test_dry_run_checks_the_data_and_prints_its_table(tmp_path):
+    done = cli("--dry-run", "--data", "synthetic:n=1000,seed=3", "--results", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"happiness +\d+ +\d+ +\d+ +\d+", done.stdout)
+    assert "PrivateTest images in Training" in done.stdout
+    assert "6 notebooks would run" in done.stdout
+    assert not list(tmp_path.glob("*/runs"))
+
+
+def test_unknown_engine_option_is_told(tmp_path):
+    done = cli("--results", str(tmp_path), "--", "--no-such-option")
+    assert done.returncode != 0 and "no-such-option" in done.stdout + done.stderr

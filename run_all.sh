@@ -14,10 +14,10 @@
 # It uses the active Python environment if that has the packages, else makes .venv from
 # requirements.lock (with uv where it is installed, else with pip).
 set -Eeuo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd) # paths on the command line stay as typed
 
 ready() { # does this Python have every package of pyproject.toml, in a version that will do?
-    "$1" fer_utils/environment.py >/dev/null 2>&1
+    "$1" "$root/fer_utils/environment.py" >/dev/null 2>&1
 }
 
 supported() {
@@ -35,9 +35,17 @@ make_environment() {
         exit 2
     fi
     echo "environment  making .venv from requirements.lock (once: about 1 GB to download, some minutes)"
+    cd "$root"
+    if [ -e .venv ] && [ ! -e .venv/made-by-run_all ]; then
+        echo "error: there is a .venv that run_all.sh did not make and that lacks packages;" \
+            "install requirements.lock in it, or remove it" >&2
+        exit 2
+    fi
     rm -rf .venv
+    mkdir .venv
+    touch .venv/made-by-run_all
     if command -v uv >/dev/null; then
-        uv venv --quiet --python "${base:-3.12}" .venv
+        uv venv --quiet --allow-existing --python "${base:-3.12}" .venv
         uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements.lock
         uv pip install --quiet --python .venv/bin/python --no-build-isolation --no-deps -e .
     else
@@ -48,6 +56,7 @@ make_environment() {
             --no-build-isolation --no-deps -e .
     fi
     cp requirements.lock .venv/installed.lock
+    cd "$OLDPWD"
 }
 
 python=""
@@ -57,18 +66,18 @@ for candidate in python python3; do
     fi
 done
 if [ -z "$python" ]; then
-    if ! cmp -s requirements.lock .venv/installed.lock; then
+    if ! cmp -s "$root/requirements.lock" "$root/.venv/installed.lock"; then
         trap 'echo "error: .venv could not be made; the lines above say why" >&2' ERR
         make_environment
         trap - ERR
     fi
-    python=$PWD/.venv/bin/python
-    export PATH=$PWD/.venv/bin:$PATH
+    python=$root/.venv/bin/python
+    export PATH=$root/.venv/bin:$PATH
 fi
-export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 
 case "${1:-}" in
-    --test) shift && exec "$python" -m pytest "$@" ;;
-    --lab) shift && exec "$python" -m jupyter lab --notebook-dir=notebooks "$@" ;;
+    --test) shift && cd "$root" && exec "$python" -m pytest "$@" ;;
+    --lab) shift && exec "$python" -m jupyter lab --notebook-dir="$root/notebooks" "$@" ;;
     *) exec "$python" -m fer_utils.study "$@" ;;
 esac

@@ -71,7 +71,9 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     source = options.data or profile["data"]
     if not (source.startswith(("synthetic", "kaggle")) and not Path(source).exists()):
         source = str(Path(source).absolute())
-    folder = (Path(options.results) if options.results else ROOT / "results") / Path(profile_name).stem
+    folder = (Path(options.results) if options.results else ROOT / "results") / Path(
+        profile_name
+    ).stem
     chapters = list(CHAPTERS)
     kept: list[str] = []
     if options.only:

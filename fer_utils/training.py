@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from fer_utils import balance, datasets, evaluation, parameters, quality, results
+from fer_utils.schedule import Schedule
 
 EVALUATION_BATCH = 256
 CODE = (
@@ -28,12 +29,14 @@ CODE = (
     "cache",
     "datasets",
     "evaluation",
+    "faces",
     "fer2013",
     "images",
     "layers",
     "models",
     "parameters",
     "quality",
+    "schedule",
     "sources",
     "synthetic",
     "tables",
@@ -112,7 +115,7 @@ class _Training:
         self.parts = datasets.split(dataset, params["protocol"], seed)
         self.stages: dict[str, float] = {}
         self.history: list[dict[str, float]] = []
-        self.state = {"best": None, "best_epoch": 0, "stop_wait": 0, "lr_wait": 0}
+        self.schedule = Schedule(self.recipe)
         self.best_weights: list[np.ndarray] = []
 
     def run(self) -> results.Run:
@@ -124,7 +127,7 @@ class _Training:
         if resumed:
             self.say(f"resumed after epoch {resumed}")
         with self._stage("train"):
-            while not self._finished():
+            while not self.schedule.finished(len(self.history)):
                 self._epoch(images, labels, weights)
                 self._save_checkpoint()
         with self._stage("evaluate"):
@@ -198,11 +201,6 @@ class _Training:
         weights = of_class and np.array([of_class[label] for label in chosen.labels.tolist()])
         return chosen.images[..., None], chosen.labels, weights
 
-    def _finished(self) -> bool:
-        stopping = self.recipe["early_stopping"]
-        stopped = stopping and self.state["stop_wait"] >= stopping["patience"]
-        return bool(stopped) or len(self.history) >= self.recipe["epochs"]
-
     def _epoch(self, images, labels, weights) -> None:
         number = len(self.history) + 1
         # the order depends on seed and epoch alone, so that a resumed run sees the same batches
@@ -241,41 +239,17 @@ class _Training:
                 "lower training.learning_rate or set training.precision: float32"
             )
         self.history.append(entry)
-        best = self._follow_schedule(entry)
+        best, rate = self.schedule.follow(entry)
+        if best:
+            self.best_weights = self.net.get_weights()
+        if rate is not None:
+            self.trainer.optimizer.learning_rate = rate
         self.say(
             f"epoch {number:>3}/{self.recipe['epochs']}"
             f"  loss {entry['loss']:.3f}  accuracy {entry['accuracy']:.3f}"
             f"  val_loss {entry['val_loss']:.3f}  val_accuracy {entry['val_accuracy']:.3f}"
             f"  {entry['images_per_second']:,.0f} images/s{'  best' if best else ''}"
         )
-
-    def _follow_schedule(self, entry: dict[str, float]) -> bool:
-        """Keep the best weights, count towards early stopping and the plateau rule."""
-        monitor = self.recipe["keep_best"]
-        best = self._improved("best", monitor, entry)
-        if best:
-            self.state["best_epoch"] = entry["epoch"]
-            self.best_weights = self.net.get_weights()
-        stopping, plateau = self.recipe["early_stopping"], self.recipe["reduce_lr"]
-        if stopping:
-            better = self._improved("stop_best", stopping["monitor"], entry)
-            self.state["stop_wait"] = 0 if better else self.state["stop_wait"] + 1
-        if plateau:
-            better = self._improved("lr_best", plateau["monitor"], entry, margin=1e-4)
-            self.state["lr_wait"] = 0 if better else self.state["lr_wait"] + 1
-            if self.state["lr_wait"] >= plateau["patience"]:
-                lowered = entry["learning_rate"] * plateau["factor"]
-                floor = plateau.get("minimum", 0.0)
-                self.trainer.optimizer.learning_rate = max(lowered, floor)
-                self.state["lr_wait"] = 0
-        return best
-
-    def _improved(self, slot: str, monitor: str, entry: dict, margin: float = 0.0) -> bool:
-        value = entry[monitor] if monitor == "val_accuracy" else -entry[monitor]
-        if self.state.get(slot) is None or value > self.state[slot] + margin:
-            self.state[slot] = value
-            return True
-        return False
 
     def _variables(self) -> list[Any]:
         return [*self.trainer.variables, *self.trainer.optimizer.variables]
@@ -288,7 +262,11 @@ class _Training:
             for i, variable in enumerate(self._variables())
         }
         arrays |= {f"best_{i}": weight for i, weight in enumerate(self.best_weights)}
-        state = {"state": self.state, "history": self.history, "identity": self.identity}
+        state = {
+            "schedule": self.schedule.state,
+            "history": self.history,
+            "identity": self.identity,
+        }
         with results.replacing(self.checkpoint) as temporary, open(temporary, "wb") as file:
             np.savez(file, state=np.array(json.dumps(state)), **arrays)
 
@@ -305,7 +283,8 @@ class _Training:
             return 0
         for variable, value in zip(self._variables(), values, strict=True):
             variable.assign(value)
-        self.state, self.history, self.best_weights = state["state"], state["history"], best
+        self.schedule.state = state["schedule"]
+        self.history, self.best_weights = state["history"], best
         return len(self.history)
 
     def _finish(self) -> tuple[Any, dict[str, dict[str, np.ndarray]]]:
@@ -395,7 +374,7 @@ class _Training:
             "model": {
                 "parameters": int(net.count_params()),
                 "epochs_run": len(self.history),
-                "best_epoch": self.state["best_epoch"],
+                "best_epoch": self.schedule.state["best_epoch"],
                 "stopped_early": len(self.history) < self.recipe["epochs"],
             },
             "scores": scores,

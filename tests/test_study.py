@@ -116,7 +116,9 @@ def test_tables_follow_from_the_records(clone, first):
 
 def test_report_is_one_file_that_loads_nothing(clone, first):
     text = (clone.study / "report.html").read_text(encoding="utf-8")
-    loaded = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=\"([^\"]*)\"", text)
+    loaded = re.findall(
+        r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=\"([^\"]*)\"", text
+    )
     assert loaded and all(address.startswith("data:") for address in loaded)
     assert "<script" not in text and "@import" not in text and "url(" not in text
     assert all('alt="' in tag for tag in re.findall(r"<img\b[^>]*>", text))

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fer_utils import faces as drawing
 from fer_utils import synthetic
 from fer_utils.datasets import EMOTIONS, USAGES, DataError
-from fer_utils.synthetic import AUS, CONFUSIONS, EXPRESSIONS, FER2013_COUNTS, generate
+from fer_utils.faces import AUS, EXPRESSIONS
+from fer_utils.synthetic import CONFUSIONS, FER2013_COUNTS, generate
 
 TESTS = USAGES[1:]
 
@@ -152,24 +154,24 @@ def test_every_face_is_a_picture(faces):
 @pytest.mark.parametrize("unit", AUS)
 def test_each_action_unit_shows_in_the_drawing(unit):
     """A unit that moves nothing would leave emotions that no model can tell apart."""
-    face = synthetic.draw_parameters(np.random.default_rng(0), ["neutral"])[0]
+    face = drawing.draw_parameters(np.random.default_rng(0), ["neutral"])[0]
     face.closed = face.glasses = face.occluded = False
     face.style, face.beard, face.skin = "none", 0, 180
     face.au = dict.fromkeys(AUS, 0.0)
-    neutral = synthetic.draw(face)
+    neutral = drawing.draw(face)
     face.au[unit] = 1.0
-    assert np.abs(synthetic.draw(face) - neutral).max() > 15
+    assert np.abs(drawing.draw(face) - neutral).max() > 15
 
 
 def test_smiles_curve_up_and_sad_mouths_down():
     """The drawing must show the emotion that it is labelled with."""
-    face = synthetic.draw_parameters(np.random.default_rng(0), ["neutral"])[0]
+    face = drawing.draw_parameters(np.random.default_rng(0), ["neutral"])[0]
     face.lean = face.smirk = 0.0
     bend = {}
     for emotion in ("happiness", "neutral", "sadness"):
         face.strokes, face.au = [], {k: EXPRESSIONS[emotion].get(k, 0.0) for k in AUS}
-        synthetic.draw_mouth(face)
-        upper_lip = face.strokes[0][0][: len(synthetic.ARC)].imag
+        drawing.draw_mouth(face)
+        upper_lip = face.strokes[0][0][: len(drawing.ARC)].imag
         bend[emotion] = upper_lip[0] - upper_lip[5]
     assert bend["happiness"] < 0 < bend["neutral"] < bend["sadness"]
 
@@ -177,10 +179,10 @@ def test_smiles_curve_up_and_sad_mouths_down():
 def test_the_strongest_faces_can_be_drawn():
     """No draw of the parameters may stop a study: all units at their limit, every hair style."""
     for style in ("none", "short", "fringe", "parted", "long"):
-        face = synthetic.draw_parameters(np.random.default_rng(1), ["fear"])[0]
+        face = drawing.draw_parameters(np.random.default_rng(1), ["fear"])[0]
         face.style, face.glasses, face.occluded, face.beard = style, True, True, 0.9
         face.au = dict.fromkeys(AUS, 1.4)
-        image = synthetic.degrade(synthetic.draw(face), face, np.random.default_rng(0))
+        image = drawing.degrade(drawing.draw(face), face, np.random.default_rng(0))
         assert image.shape == (48, 48) and image.dtype == np.uint8 and image.std() > 5
 
 

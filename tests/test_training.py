@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fer_utils import datasets, parameters, results, training
+from fer_utils.schedule import Schedule
 
 LIMITS = {"epochs": 3, "train_limit": 200, "early_stopping": None}
 
@@ -114,47 +115,36 @@ def test_class_weights_and_oversampling_reach_training(dataset, tmp_path):
         assert run.history["loss"][0] != plain.history["loss"][0]
 
 
-class Schedule:
-    """The counters of a training without its network."""
-
-    def __init__(self, **recipe):
-        self.it = object.__new__(training._Training)
-        self.it.recipe = {
-            "keep_best": "val_loss",
-            "early_stopping": None,
-            "reduce_lr": None,
-            "epochs": 99,
-        } | recipe
-        self.it.state = {"best": None, "best_epoch": 0, "stop_wait": 0, "lr_wait": 0}
-        self.it.history, self.it.best_weights = [], []
-        self.it.net = type("Net", (), {"get_weights": lambda self: []})()
-        optimizer = type("Optimizer", (), {"learning_rate": 0.1})()
-        self.it.trainer = type("Trainer", (), {"optimizer": optimizer})()
-
-    def feed(self, losses):
-        for number, loss in enumerate(losses, 1):
-            entry = {"epoch": number, "val_loss": loss, "val_accuracy": 1 - loss}
-            entry["learning_rate"] = self.it.trainer.optimizer.learning_rate
-            self.it.history.append(entry)
-            self.it._follow_schedule(entry)
-            if self.it._finished():
-                return number
-        return None
+def follow(losses, **rules):
+    """Epochs run and learning rate after validation losses under the rules."""
+    recipe = {"keep_best": "val_loss", "early_stopping": None, "reduce_lr": None, "epochs": 99}
+    schedule, rate = Schedule(recipe | rules), 0.1
+    for number, loss in enumerate(losses, 1):
+        entry = {"epoch": number, "val_loss": loss, "val_accuracy": 1 - loss, "learning_rate": rate}
+        _, new_rate = schedule.follow(entry)
+        rate = rate if new_rate is None else new_rate
+        if schedule.finished(number):
+            break
+    return number, rate, schedule.state["best_epoch"]
 
 
-def test_early_stopping_waits_for_its_patience():
-    schedule = Schedule(early_stopping={"monitor": "val_loss", "patience": 3})
-    assert schedule.feed([0.5, 0.4, 0.45, 0.42, 0.41, 0.3]) == 5
-    assert schedule.it.state["best_epoch"] == 2
+@pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy"])
+def test_early_stopping_waits_for_its_patience(monitor):
+    rule = {"monitor": monitor, "patience": 3}
+    number, _, best = follow([0.5, 0.4, 0.45, 0.42, 0.41, 0.3], early_stopping=rule)
+    assert (number, best) == (5, 2)
+
+
+def test_training_ends_with_its_epochs():
+    assert follow([0.5, 0.4, 0.3, 0.2], epochs=3)[0] == 3
 
 
 def test_plateau_lowers_the_rate_down_to_its_floor():
     rule = {"monitor": "val_loss", "factor": 0.5, "patience": 2, "minimum": 0.03}
-    schedule = Schedule(reduce_lr=rule)
-    schedule.feed([0.5, 0.5, 0.5])
-    assert schedule.it.trainer.optimizer.learning_rate == pytest.approx(0.05)
-    schedule.feed([0.5] * 6)
-    assert schedule.it.trainer.optimizer.learning_rate == pytest.approx(0.03)
+    assert follow([0.5, 0.5, 0.5], reduce_lr=rule)[1] == pytest.approx(0.05)
+    assert follow([0.5, 0.49995, 0.4999], reduce_lr=rule)[1] == pytest.approx(0.05)
+    assert follow([0.5, 0.5, 0.4], reduce_lr=rule)[1] == pytest.approx(0.1)
+    assert follow([0.5] * 9, reduce_lr=rule)[1] == pytest.approx(0.03)
 
 
 def headless(study, *more):

@@ -34,7 +34,7 @@ wildcard_constraints:
 
 rule all:
     input:
-        "report.html" if config["report"] else [f"{c}/notebook.ipynb" for c in CHAPTERS],
+        config["targets"],
 
 
 if "explore" in CHAPTERS:
@@ -49,6 +49,7 @@ if "explore" in CHAPTERS:
             name="01_explore",
             failed="failed/explore.ipynb",
             parameters=json.dumps(PARAMETERS["explore"]),
+            content=config["content"],
         priority: 3
         message:
             "notebook 01_explore"
@@ -68,6 +69,7 @@ if "balance" in CHAPTERS:
             name="03_balance",
             failed="failed/balance.ipynb",
             parameters=json.dumps(PARAMETERS["balance"]),
+            content=config["content"],
         priority: 2
         message:
             "notebook 03_balance"
@@ -81,17 +83,16 @@ rule train:
         model=f"{workflow.basedir}/params/models/{{model}}.yaml",
         code=code("04_train"),
     output:
+        # the run's other files are not listed: Snakemake removes the outputs of a failed job, and
+        # a trained network must outlive a failing figure
         notebook=update("runs/{model}/seed_{seed}/notebook.ipynb"),
-        metrics=update("runs/{model}/seed_{seed}/metrics.json"),
-        history=update("runs/{model}/seed_{seed}/history.csv"),
-        predictions=update("runs/{model}/seed_{seed}/predictions.npz"),
-        network=update("runs/{model}/seed_{seed}/model.keras"),
     params:
         name="04_train {model} seed {seed}",
         failed="failed/{model}_seed_{seed}.ipynb",
         parameters=lambda wildcards: json.dumps(
             PARAMETERS["train"] | {"model": wildcards.model, "seed": int(wildcards.seed)}
         ),
+        content=config["content"],
         # the profile's limits are part of what is run: a change in them re-runs the model
         complete=lambda wildcards: json.dumps(config["complete"][wildcards.model]),
     priority: 1
@@ -106,11 +107,10 @@ rule compare:
         notebook=notebook("06_compare"),
         claims=f"{workflow.basedir}/params/claims.yaml",
         code=code("06_compare"),
-        runs=[f"{run}/metrics.json" for run in sorted([*RUNS, *KEPT])],
+        runs=[f"{run}/notebook.ipynb" for run in RUNS],
+        kept=[f"{run}/metrics.json" for run in KEPT],
     output:
         notebook=update("compare/notebook.ipynb"),
-        comparison=update("compare/comparison.csv"),
-        verdicts=update("compare/verdicts.csv"),
     params:
         name="06_compare",
         failed="failed/compare.ipynb",
@@ -126,7 +126,7 @@ rule report:
         notebook=notebook("report"),
         code=[*code("report"), *study.report_files()],
         chapters=[f"{chapter}/notebook.ipynb" for chapter in config["report_chapters"]],
-        runs=[f"{run}/notebook.ipynb" for run in sorted([*RUNS, *KEPT])],
+        runs=[f"{run}/notebook.ipynb" for run in [*RUNS, *config["kept_notebooks"]]],
     output:
         notebook=update("report/notebook.ipynb"),
         html=update("report.html"),

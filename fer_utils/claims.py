@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_utils.parameters import PARAMS, read_yaml
+from fer_utils.parameters import PARAMS, model, read_yaml
 from fer_utils.results import Run
 
 COLUMNS = [
@@ -20,15 +20,20 @@ def read() -> list[dict[str, Any]]:
     return read_yaml(PARAMS / "claims.yaml")["claims"]
 
 
-def of_model(model: str) -> pd.DataFrame:
+def paper(name: str) -> str:
+    """Title and origin of a paper by its short name; the short name if it is not listed."""
+    return read_yaml(PARAMS / "claims.yaml")["papers"].get(name, name)
+
+
+def of_model(run_id: str) -> pd.DataFrame:
     """The claims about one model: paper, claim, claimed value."""
-    rows = [claim for claim in read() if claim["run"] == model]
+    rows = [claim for claim in read() if claim["run"] == run_id]
     return pd.DataFrame(rows, columns=["paper", "claim", "claimed"])
 
 
 def accuracies() -> pd.DataFrame:
     """The claimed test accuracies: run, claimed."""
-    rows = [claim for claim in read() if claim.get("score") == "accuracy"]
+    rows = [claim for claim in read() if claim.get("split") == "test"]
     return pd.DataFrame(rows, columns=["run", "claimed"])
 
 
@@ -48,21 +53,26 @@ def _judge(claim: dict[str, Any], runs: dict[str, Run]) -> dict[str, Any]:
         return row | {"reason": f"the study has no run of {missing[0]}"}
     run = runs[claim["run"]]
     row["folder"] = f"runs/{run.metrics['run_id']}/seed_{run.metrics['seed']}"
-    split, n = run.metrics["protocol"]["test"], run.test["n"]
     if "above" in claim:
+        split, n = run.metrics["protocol"]["test"], run.test["n"]
         measured, low, high = accuracy_difference(run, runs[claim["above"]])
         row |= {"measured": measured, "low": low, "high": high}
         verdict = "reproduced" if low > 0 else "worse" if high < 0 else "cannot be decided"
         reason = f"difference of accuracy on the same {n:,} images of {split}"
     else:
-        measured = run.test[claim["score"]]
-        low, high = run.test["accuracy_low"], run.test["accuracy_high"]
-        row |= {"measured": measured, "low": low, "high": high}
-        claimed = claim["claimed"]
+        split = run.metrics["protocol"][claim["split"]]
+        score, claimed = run.metrics["scores"][split], claim["claimed"]
+        low, high = score["accuracy_low"], score["accuracy_high"]
+        row |= {"measured": score["accuracy"], "low": low, "high": high}
         verdict = "better" if low > claimed else "worse" if high < claimed else "reproduced"
-        reason = f"{claim['score']} on {n:,} images of {split}"
+        reason = f"accuracy on {score['n']:,} images of {split}"
+    reason += f", {run.metrics['protocol']['name']} protocol"
     if run.metrics["data"]["synthetic"]:
         return row | {"reason": "measured on synthetic faces; run it with --data PATH"}
+    for name in needed:
+        if runs[name].metrics["params"]["training"] != model(name)["training"]:
+            reason += f", with a recipe for {name} that is not the paper's: run the full profile"
+            return row | {"reason": reason}
     return row | {"verdict": verdict, "reason": reason}
 
 

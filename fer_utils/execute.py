@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import fcntl
 import json
 import os
 import shutil
+import socket
 import sys
 import threading
 import time
@@ -64,53 +66,70 @@ def run(
     )
     # a python3 kernel that the user registered elsewhere must not be taken for this environment's
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")
-    with replacing(output) as temporary:
-        try:
-            papermill.execute_notebook(
-                notebook.absolute(),
-                temporary,
-                parameters=values,
-                kernel_name="python3",
-                cwd=notebook.parent,
-                progress_bar=False,
-                coalesce_streams=True,
-                stdout_file=stream,
-                request_save_on_cell_execute=False,
-            )
-        except papermill.PapermillExecutionError as error:
-            failed.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(temporary, failed)
-            raise NotebookError(
-                f"{notebook.name}, cell {error.cell_index + 1}: {error.ename}: {error.evalue}\n"
-                f"the executed copy is {failed}"
-            ) from None
-    failed.unlink(missing_ok=True)
+    failed.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            notebook.absolute(),
+            failed,
+            parameters=values,
+            kernel_name="python3",
+            cwd=notebook.parent,
+            progress_bar=False,
+            coalesce_streams=True,
+            stdout_file=stream,
+        )
+    except papermill.PapermillExecutionError as error:
+        where, what = f", cell {error.cell_index + 1}", f"{error.ename}: {error.evalue}"
+    except Exception as error:  # a dead kernel, a full disk, a missing kernel: each is told
+        where, what = "", f"{type(error).__name__}: {error}"
+    else:
+        with replacing(output) as temporary:
+            shutil.move(failed, temporary)
+        return
+    raise NotebookError(f"{notebook.name}{where}: {what}\nthe executed copy is {failed}")
 
 
 class _Progress:
     """Passes on the lines of a notebook's output that tell how training goes."""
 
-    def __init__(self) -> None:
-        self.rest = ""
+    def __init__(self, prefix: str = "") -> None:
+        self.rest, self.prefix = "", prefix
 
     def write(self, text: str) -> None:
         *lines, self.rest = (self.rest + text).split("\n")
         for line in lines:
             if line.startswith(PROGRESS):
-                print(f"        {line}", flush=True)
+                print(f"        {self.prefix}{line}", flush=True)
 
     def flush(self) -> None:
         pass
 
 
+def _gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
 def _follow(pid: int) -> None:
     """End this process when the study that started it is gone, so that a new one can take over."""
-    while True:
+    while not _gone(pid):
         time.sleep(1)
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            os._exit(1)
+    os._exit(1)
+
+
+def _number(counter: str, name: str) -> int:
+    """Enter this job in the study's list of started jobs; its place in it."""
+    with open(counter, "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(f"{name}\n")
+        file.flush()
+        file.seek(0)
+        return len(file.readlines())
 
 
 def elapsed(seconds: float) -> str:
@@ -128,19 +147,22 @@ def main() -> int:
     parser.add_argument("--parameters", default="{}", help="JSON object")
     options = parser.parse_args()
     started = float(os.environ.get("FER_STUDY_STARTED", time.time()))
-    if "FER_STUDY_PID" in os.environ:
+    # on a cluster the study's process lives on another machine and is not followed
+    if os.environ.get("FER_STUDY_HOST") == socket.gethostname():
         study = int(os.environ["FER_STUDY_PID"])
+        if _gone(study):
+            return 1
         threading.Thread(target=_follow, args=[study], daemon=True).start()
     place = ""
     if "FER_STUDY_COUNTER" in os.environ:
-        with open(os.environ["FER_STUDY_COUNTER"], "a+") as counter:
-            counter.write(f"{options.name}\n")
-            counter.seek(0)
-            place = f"[{len(counter.readlines())}/{os.environ['FER_STUDY_TOTAL']}] "
+        number = _number(os.environ["FER_STUDY_COUNTER"], options.name)
+        place = f"[{number}/{os.environ['FER_STUDY_TOTAL']}] "
     print(f"{elapsed(time.time() - started):>6}  {place}{options.name}", flush=True)
     try:
         values = json.loads(options.parameters)
-        run(options.notebook, options.output, values, options.failed, _Progress())
+        several = os.environ.get("FER_STUDY_JOBS", "1") != "1"
+        progress = _Progress(f"{options.name.partition(' ')[2]}  " if several else "")
+        run(options.notebook, options.output, values, options.failed, progress)
     except (NotebookError, ValueError, RuntimeError) as error:
         print(f"\nFAILED  {options.name}\n{error}\n", flush=True)
         return 1

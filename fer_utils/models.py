@@ -30,20 +30,25 @@ def names() -> list[str]:
     return sorted(_BUILDERS)
 
 
+def check(id: str, options: dict[str, Any]) -> None:
+    """ParameterError if there is no builder `id` or if it does not take one of the options."""
+    if id not in _BUILDERS:
+        near = difflib.get_close_matches(id, _BUILDERS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ParameterError(f"unknown model builder '{id}'; {hint}known are {', '.join(names())}")
+    known = list(inspect.signature(_BUILDERS[id]).parameters)
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ParameterError(f"{id} has no option '{unknown[0]}'; it takes {', '.join(known)}")
+
+
 def build(id: str, **overrides: Any) -> keras.Model:
     """Build the network `id`; `overrides` are the builder's own keyword arguments.
 
     All builders take `classes` (number of outputs) and the pixel scaling `scale` and `offset`
     (input * scale + offset). Raises ParameterError for an unknown id or keyword.
     """
-    if id not in _BUILDERS:
-        near = difflib.get_close_matches(id, _BUILDERS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ParameterError(f"unknown model builder '{id}'; {hint}known are {', '.join(names())}")
-    known = list(inspect.signature(_BUILDERS[id]).parameters)
-    unknown = sorted(set(overrides) - set(known))
-    if unknown:
-        raise ParameterError(f"{id} has no option '{unknown[0]}'; it takes {', '.join(known)}")
+    check(id, overrides)
     return _BUILDERS[id](**overrides)
 
 

@@ -105,6 +105,20 @@ def _named(folder: str, kind: str, name: str) -> Path:
     return PARAMS / folder / f"{name}.yaml"
 
 
+def _check_network(content: dict[str, Any], where: str) -> None:
+    """Builder, its options and the classes exist; nothing is built, no backend imported."""
+    from fer_utils import datasets, images, models
+
+    try:
+        models.check(content["builder"], content.get("options", {}))
+    except ParameterError as error:
+        raise ParameterError(f"{where}: {error}") from None
+    for name in content.get("classes") or []:
+        if name.lower() not in images.EMOTION_FOLDERS:
+            known = ", ".join(datasets.EMOTIONS)
+            raise ParameterError(f"{where}: unknown class '{name}'; known are {known}")
+
+
 def profile(name: str) -> dict[str, Any]:
     """Checked content of params/profiles/<name>.yaml, or of a profile's path, over the defaults."""
     own = name.endswith((".yaml", ".yml"))
@@ -145,6 +159,7 @@ def model(source: str | Path, profile_name: str | None = None, **training: Any) 
     check(content, "model", str(path))
     if content["id"] != path.stem:
         raise ParameterError(f"{path}: `id` is '{content['id']}' but must be the file's name")
+    _check_network(content, str(path))
     layers = []
     if profile_name:
         layout = profile(profile_name)

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -115,18 +116,16 @@ def distributions(statistics: pd.DataFrame, labels: np.ndarray, classes: Sequenc
         "sharpness": "sharpness (variance of Laplacian)",
     }
     figure, [axes] = _figure(1, 3, (9, 3.2))
+    names = np.array(classes)[labels]
     for axis, (column, unit) in zip(axes, units.items(), strict=True):
-        values = [statistics[column].to_numpy()[labels == i] for i in range(len(classes))]
-        boxes = axis.boxplot(
-            values, orientation="horizontal", widths=0.6, showfliers=False, patch_artist=True
-        )
-        for box, name in zip(boxes["boxes"], classes, strict=True):
-            box.set_facecolor(EMOTION_COLOURS.get(name, FIRST))
-        plt.setp(boxes["medians"], color="black")
-        axis.set_yticks(range(1, len(classes) + 1), classes if axis is axes[0] else [])
-        axis.invert_yaxis()
+        sns.boxplot(
+            x=statistics[column].to_numpy(), y=names, order=classes, hue=names, hue_order=classes,
+            palette=EMOTION_COLOURS, showfliers=False, legend=False, ax=axis,
+        )  # fmt: skip
+        axis.set(xlabel=unit, ylabel="")
         axis.grid(axis="y", visible=False)
-        axis.set_xlabel(unit)
+        if axis is not axes[0]:
+            axis.set_yticklabels([])
     axes[2].set_xscale("log")
     return figure
 
@@ -184,8 +183,9 @@ def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
 def mistakes(
     images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
 ) -> Figure:
-    """Images with their label and the three leading predictions in percent."""
-    figure, axes = _figure(max(1, -(-len(images) // 6)), 6, (9, 2.25 * -(-len(images) // 6)))
+    """Images with their label and the three leading predictions in percent; may be none."""
+    rows = max(1, -(-len(images) // 6))
+    figure, axes = _figure(rows, 6, (9, 2.25 * rows))
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, image, label, row in zip(axes.flat, images, labels, probabilities, strict=False):

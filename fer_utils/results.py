@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import importlib.metadata
-import io
 import json
 import os
 import platform
+import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCHEMA_VERSION = 1
-PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "opencv-python-headless")
+PACKAGES = (
+    "tensorflow", "keras", "jax", "numpy", "scipy", "pandas", "scikit-learn", "imbalanced-learn",
+    "opencv-python-headless",
+)  # fmt: skip
 
 
 class ResultError(RuntimeError):
@@ -42,7 +47,7 @@ def study_folder(results: str | Path) -> Path:
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place only if the block succeeds."""
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -55,6 +60,52 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[IO]:
+    """Hold a folder for this process; ResultError when another one works in it.
+
+    The lock goes with the process, even a killed one, and with those that were given its file.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "a+")
+    except OSError as error:
+        raise ResultError(
+            f"{folder}: the results folder cannot be written ({error.strerror}); "
+            "name another one with --results"
+        ) from None
+    with lock:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                lock.seek(0)
+                holder = lock.read().strip()
+            # a killed run's helpers need a moment to notice
+            if not holder.isdigit() or _alive(int(holder)) or time.monotonic() > deadline:
+                raise ResultError(
+                    f"{folder}: another run (process {holder}) works in this folder; "
+                    "wait for it to end or name another one with --results"
+                )
+            time.sleep(0.2)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield lock
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -183,18 +234,32 @@ def write_run(
     metrics: dict[str, Any],
     history: pd.DataFrame,
     predictions: dict[str, dict[str, np.ndarray]],
+    network: Any = None,
 ) -> Run:
-    """Write a run's files, metrics.json last: a folder that has it is complete."""
+    """Write a run's files as a set: all beside the old ones first, then moved, metrics.json last.
+
+    A folder with metrics.json is complete, and a full disk leaves the earlier run as it was.
+    """
     check(metrics, "metrics", str(folder / "metrics.json"))
-    save_table(history, folder / "history.csv")
     arrays = {
         f"{split}/{kind}": array for split, of in predictions.items() for kind, array in of.items()
     }
-    with replacing(folder / "predictions.npz") as temporary:
-        packed = io.BytesIO()
-        np.savez_compressed(packed, **arrays)
-        temporary.write_bytes(packed.getvalue())
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    staging = folder / ".new.partial"
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir(parents=True)
+        if network is not None:
+            network.save(staging / "model.keras")
+        save_table(history, staging / "history.csv")
+        np.savez_compressed(staging / "predictions.npz", **arrays)
+        write_text(staging / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise ResultError(f"{folder}: cannot be written ({error}); make room") from None
+    (folder / "metrics.json").unlink(missing_ok=True)
+    for path in sorted(staging.iterdir(), key=lambda path: path.name == "metrics.json"):
+        os.replace(path, folder / path.name)
+    staging.rmdir()
     return Run(folder, metrics)
 
 
@@ -233,15 +298,20 @@ def on_same_data(runs: list[Run]) -> tuple[list[Run], list[Run]]:
 
 
 def headline(runs: list[Run]) -> str:
-    """The outcome in Markdown: the best run with its interval, and what the data are."""
-    best = max(runs, key=lambda run: run.test["accuracy"])
-    score, split = best.test, best.metrics["protocol"]["test"]
+    """The outcome in Markdown: the run that validation puts first, scored on its test split."""
+
+    def on_validation(run: Run) -> float:
+        return run.metrics["scores"][run.metrics["protocol"]["validation"]]["accuracy"]
+
+    common = [run for run in runs if run.metrics["protocol"]["name"] == "official"] or runs
+    best = max(common, key=on_validation)
+    score, protocol = best.test, best.metrics["protocol"]
     text = (
-        f"**{best.metrics['params']['title']}**"
-        f"{f' is the best of {len(runs)} runs' if len(runs) > 1 else ''}: "
-        f"**{score['accuracy']:.1%}** of {score['n']:,} {split} images are right "
-        f"(95 % interval {score['accuracy_low']:.1%} to {score['accuracy_high']:.1%}), "
-        f"macro F1 {score['macro_f1']:.3f}."
+        f"**{best.metrics['params']['title']}** comes first of {len(common)} by accuracy on "
+        f"{protocol['validation']}, where models are chosen. Of {score['n']:,} {protocol['test']} "
+        f"images it gets **{score['accuracy']:.1%}** right (95 % interval "
+        f"{score['accuracy_low']:.1%} to {score['accuracy_high']:.1%}), macro F1 "
+        f"{score['macro_f1']:.3f}."
     )
     if best.metrics["data"]["synthetic"]:
         text += (

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
-import fcntl
+import hashlib
 import json
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,9 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         profile_name = str(Path(profile_name).absolute())
     models = profile.get("models") or parameters.names("models")
     source = options.data or profile["data"]
-    if not (source.startswith(("synthetic", "kaggle")) and not Path(source).exists()):
-        source = str(Path(source).absolute())
-    folder = (Path(options.results) if options.results else ROOT / "results") / Path(
+    if not re.fullmatch(r"(synthetic|kaggle)(:.*)?", source):
+        source = str(Path(source).expanduser().absolute())
+    folder = (Path(options.results).expanduser() if options.results else ROOT / "results") / Path(
         profile_name
     ).stem
     chapters = list(CHAPTERS)
@@ -89,11 +90,20 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         finished = folder.glob("runs/*/seed_*/metrics.json")
         kept = [str(p.parent.relative_to(folder)) for p in finished]
         kept = [run for run in kept if Path(run).parts[1] not in models]
+
+    def executed(place: str) -> bool:
+        return (folder / place / "notebook.ipynb").is_file()
+
     given = profile.get("notebooks", {})
     shared = {"study": str(folder.absolute())}
     data = {**shared, "data": source}
-    votes = {"votes": str(Path(options.votes).absolute())} if options.votes else {}
+    if options.on_bad != "error":
+        data["on_bad"] = options.on_bad
+    if options.resize:
+        data["resize"] = True
+    votes = {"votes": str(Path(options.votes).expanduser().absolute())} if options.votes else {}
     report = not options.only or bool(models) or "report" in chapters
+    targets = ["report.html"] if report else [f"{c}/notebook.ipynb" for c in chapters]
     return {
         "python": sys.executable,
         "profile": profile_name,
@@ -102,11 +112,12 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         "models": models,
         "seeds": profile["seeds"],
         "kept": sorted(kept),
+        "kept_notebooks": sorted(filter(executed, kept)),
         "chapters": chapters,
-        "report": report,
+        "targets": targets,
         "report_chapters": [
             c for c in CHAPTERS
-            if c != "report" and (c in chapters or c == "compare" or (folder / c).is_dir())
+            if c != "report" and (c in chapters or c == "compare" or executed(c))
         ],
         "complete": {name: parameters.model(name, profile_name) for name in models},
         "parameters": {
@@ -119,37 +130,11 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@contextlib.contextmanager
-def only_run(folder: Path) -> Iterator[None]:
-    """Hold the study's folder for this process; ParameterError when another run holds it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "a+")
-    except OSError as error:
-        raise ParameterError(
-            f"{folder}: the results folder cannot be written ({error.strerror}); "
-            "name another one with --results"
-        ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            raise ParameterError(
-                f"{folder}: another run (process {lock.read().strip()}) works in this folder; "
-                "wait for it to end or name another one with --results"
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
-
-
 class Engine:
     """Snakemake on the study's folder: what it plans, and the run."""
 
-    def __init__(self, config: dict[str, Any], extra: list[str]) -> None:
-        self.folder = Path(config["folder"])
+    def __init__(self, config: dict[str, Any], extra: list[str], lock: Any) -> None:
+        self.folder, self.lock = Path(config["folder"]), lock
         self.log = self.folder / "snakemake.log"
         self.counter = self.folder / ".counter"
         configuration = self.folder / "study.json"
@@ -160,7 +145,7 @@ class Engine:
             "--directory", str(self.folder),
             "--configfile", str(configuration),
             "--rerun-incomplete", "--keep-going",
-            # the lock of `only_run` goes with the process, Snakemake's would outlive a kill -9
+            # the folder's own lock goes with its process, Snakemake's would outlive a kill -9
             "--nolock",
             # 0: a touched file counts as changed, whatever its content
             "--max-checksum-file-size", "0",
@@ -170,6 +155,7 @@ class Engine:
         self.environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
             "FER_STUDY_PID": str(os.getpid()),
+            "FER_STUDY_HOST": socket.gethostname(),
             "FER_STUDY_COUNTER": str(self.counter),
             "TF_CPP_MIN_LOG_LEVEL": "2",
         }
@@ -189,17 +175,25 @@ class Engine:
     def run(self, jobs: int, total: int) -> int:
         """Run what is due, `jobs` notebooks at a time; Snakemake's exit status."""
         self.counter.write_text("")
+        shutil.rmtree(self.folder / "failed", ignore_errors=True)
+        for left in self.folder.rglob(".*.partial*"):  # by a killed run
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
         threads = max(1, (os.cpu_count() or 1) // jobs)
         limits = {"TF_NUM_INTRAOP_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
         environment = self.environment | {
             "FER_STUDY_TOTAL": str(total),
+            "FER_STUDY_JOBS": str(jobs),
             "FER_STUDY_STARTED": str(time.time()),
             **(limits if jobs > 1 else {}),
         }
         with open(self.log, "w", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [*self.command, "--cores", str(jobs)], env=environment, stderr=log, cwd=ROOT
-            )
+                [*self.command, "--cores", str(jobs)],
+                env=environment, stderr=log, cwd=ROOT,
+                # held by Snakemake too: if this process is killed, the folder stays taken until
+                # Snakemake has ended
+                pass_fds=[self.lock.fileno()],
+            )  # fmt: skip
             try:
                 return process.wait()
             except KeyboardInterrupt:
@@ -234,6 +228,9 @@ def parser() -> argparse.ArgumentParser:
         "(default: demo; full with --data)")  # fmt: skip
     add("--only", nargs="+", metavar="ID", help="these models or chapters only")
     add("--jobs", type=int, default=1, metavar="N", help="notebooks side by side (default 1)")
+    add("--on-bad", choices=["error", "skip"], default="error",
+        help="stop at a bad row or image (default), or leave it out and count it")  # fmt: skip
+    add("--resize", action="store_true", help="scale images that are not 48x48")
     add("--results", metavar="DIR", help="folder for the studies (default: results)")
     add("--dry-run", action="store_true", help="check parameters and data, show what would run")
     add("--list", action="store_true", help="show models, chapters and profiles")
@@ -255,26 +252,36 @@ def show_list() -> None:
         print(f"  {name:<18} {parameters.profile(name)['description']}")
 
 
-def show_data(config: dict[str, Any], full: bool) -> None:
-    """Check the data and print it: one line, or the whole table."""
+def show_data(config: dict[str, Any], options: argparse.Namespace) -> bool:
+    """Check the data and print it: one line, or for a dry run the whole table.
+
+    Enters in `config` what identifies the content. False if a dry run found bad rows that the
+    study itself would stop at.
+    """
     from fer_utils import datasets, quality
 
     start = time.time()
-    dataset = datasets.load(config["data"])
-    source = dataset.provenance["source"]
+    on_bad = "skip" if options.dry_run else options.on_bad
+    dataset = datasets.load(config["data"], on_bad, resize=options.resize)
+    source, bad = dataset.provenance["source"], dataset.provenance.get("bad_count", 0)
     note = " (synthetic faces, not FER2013)" if dataset.provenance.get("synthetic") else ""
     print(f"data     {source}: {len(dataset):,} images{note}, read in {time.time() - start:.1f} s")
+    config["content"] = dataset.provenance["sha256"]
     votes = config["parameters"]["explore"].get("votes")
     if votes:
         from fer_utils import ferplus
 
         joined = int((ferplus.join(dataset, votes) >= 0).any(axis=1).sum())
         print(f"votes    {Path(votes).name}: {joined:,} images have FER+ votes")
-    if full:
+        config["content"] += hashlib.sha256(Path(votes).read_bytes()).hexdigest()
+    if bad:
+        print(f"bad      {bad:,} rows or images left out")
+        for message in dataset.provenance["bad"]:
+            print(f"  {message}")
+    if options.dry_run:
         print(f"\n{datasets.describe(dataset).to_string()}\n")
         print(quality.summary(dataset).to_string(index=False))
-        for message in dataset.provenance.get("bad", []):
-            print(f"  {message}")
+    return not bad or options.on_bad == "skip"
 
 
 def show_outcome(folder: Path) -> None:
@@ -301,7 +308,7 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
         return 0
     if options.jobs < 1:
         raise ParameterError(f"--jobs is {options.jobs} but must be at least 1")
-    from fer_utils import execute
+    from fer_utils import execute, results
 
     config = settings(options)
     for chapter, values in config["parameters"].items():
@@ -309,26 +316,31 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
         execute.check(ROOT / "notebooks" / f"{notebook}.ipynb", values)
     folder = Path(config["folder"])
     print(f"study    profile {Path(config['profile']).stem}, results in {folder}")
-    show_data(config, options.dry_run)
-    with only_run(folder):
-        engine = Engine(config, extra)
+    good = show_data(config, options)
+    with results.locked(folder) as lock:
+        engine = Engine(config, extra, lock)
         plan = engine.plan()
         if options.dry_run:
             print(f"\n{len(plan)} notebooks would run" + (":" if plan else "; all are up to date"))
             for name, reason in plan:
                 print(f"  {name:<32} {reason}")
-            return 0
-        if plan:
+            if not good:
+                print("\nerror: the data have bad rows; mend them or give --on-bad skip")
+            return 0 if good else 2
+        if plan or extra:
             print(f"run      {len(plan)} notebooks, {options.jobs} at a time\n", flush=True)
-            status = engine.run(options.jobs, len(plan))
-            if status:
-                failed = sorted(folder.glob("failed/*.ipynb"))
+            if engine.run(options.jobs, len(plan)):
+                failed = list(folder.glob("failed/*.ipynb"))
                 what = f"{len(failed)} failed" if failed else _last_lines(engine.log.read_text())
                 print(f"\nnot finished: {what}\nWhat is finished is kept; the same command goes on "
                       f"from there. The engine's log is {engine.log}")  # fmt: skip
                 return 1
         else:
             print("run      nothing to do, every notebook is up to date")
+    missing = [name for name in config["targets"] if not (folder / name).is_file()]
+    if missing:
+        print(f"error: {folder / missing[0]} was not made; the engine's log is {engine.log}")
+        return 1
     show_outcome(folder)
     return 0
 

@@ -13,6 +13,7 @@ import os
 import resource
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from fer_utils import balance, datasets, evaluation, parameters, quality, result
 from fer_utils.schedule import Schedule
 
 EVALUATION_BATCH = 256
+NOTEBOOK_STUDY = "results/notebook"  # where notebooks opened by themselves write
 CODE = (
     "augment",
     "balance",
@@ -79,6 +81,11 @@ def run(
         "data": dataset.provenance["sha256"],
         "code": results.code_sha256(CODE),
     }
+    with results.locked(folder):
+        return _presented_or_trained(params, dataset, rows, folder, seed, identity, say)
+
+
+def _presented_or_trained(params, dataset, rows, folder, seed, identity, say) -> results.Run:
     with contextlib.suppress(results.ResultError):
         finished = results.read_run(folder)
         if _identity(finished.metrics) == identity and (folder / "model.keras").is_file():
@@ -87,8 +94,18 @@ def run(
     return _Training(params, dataset, rows, folder, seed, identity, say).run()
 
 
-def examples(study: str | Path) -> list[results.Run]:
-    """Two short runs on a few synthetic faces, for chapters opened before anything was trained."""
+def runs_or_examples(study: str | Path) -> list[results.Run]:
+    """The finished runs of a study; ResultError if there are none.
+
+    In the folder of notebooks that are opened by themselves two short runs on a few synthetic
+    faces are made instead, so that there is something to show.
+    """
+    finished = results.finished_runs(study)
+    if finished:
+        return finished
+    if results.study_folder(study) != results.study_folder(NOTEBOOK_STUDY):
+        raise results.ResultError(f"{study}: no finished run here; train a model first")
+    print("no finished run in this folder: two short ones are trained, to have something to show")
     dataset = datasets.load("synthetic:n=1500")
     limits = {"epochs": 2, "train_limit": 1000}
     models = ("basic_cnn", "deep_cnn")
@@ -279,8 +296,8 @@ class _Training:
                     return 0
                 values = [saved[f"variable_{i}"] for i in range(len(self._variables()))]
                 best = [saved[f"best_{i}"] for i in range(len(self.net.weights))]
-        except (OSError, ValueError, KeyError):
-            return 0
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+            return 0  # none, or damaged: training starts anew
         for variable, value in zip(self._variables(), values, strict=True):
             variable.assign(value)
         self.schedule.state = state["schedule"]
@@ -379,9 +396,8 @@ class _Training:
             },
             "scores": scores,
         }
-        with results.replacing(self.folder / "model.keras") as temporary:
-            net.save(temporary)
-        run = results.write_run(self.folder, metrics, pd.DataFrame(self.history), predictions)
+        history = pd.DataFrame(self.history)
+        run = results.write_run(self.folder, metrics, history, predictions, net)
         self.checkpoint.unlink(missing_ok=True)
         return run
 
@@ -418,6 +434,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--results", default="results/full", help="study folder; the run goes to runs/<id>/seed_<n>"
     )
     parser.add_argument("--profile", help="apply the limits of this profile, as run_all.sh does")
+    parser.add_argument("--on-bad", choices=["error", "skip"], default="error")
+    parser.add_argument("--resize", action="store_true", help="scale images of other sizes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int)
     options = parser.parse_args(arguments)
@@ -428,13 +446,16 @@ def main(arguments: list[str] | None = None) -> int:
         params = parameters.model(options.params, options.profile, **limits)
         finished = run(
             params,
-            datasets.load(options.data),
+            datasets.load(options.data, options.on_bad, resize=options.resize),
             Path(options.results).absolute(),
             options.seed,
         )
     except (datasets.DataError, parameters.ParameterError, results.ResultError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except FloatingPointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on after the last epoch", file=sys.stderr)
         return 130

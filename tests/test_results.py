@@ -1,18 +1,22 @@
 """Records and files: complete, checked, never half-written."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from fer_utils import claims, evaluation, results
+from fer_utils import claims, evaluation, parameters, results
 from fer_utils.parameters import ParameterError
 
 CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 
 
-def make_run(study, model="basic_cnn", correct=30, seed=0, synthetic=False, pixels="a" * 64, n=60):
+def make_run(
+    study, model="basic_cnn", correct=30, seed=0, synthetic=False, pixels="a" * 64, n=60, **training
+):
     """A run folder whose predictions are right for the first `correct` of n test images."""
     labels = np.arange(n) % 7
     predicted = np.where(np.arange(n) < correct, labels, (labels + 1) % 7)
@@ -27,7 +31,8 @@ def make_run(study, model="basic_cnn", correct=30, seed=0, synthetic=False, pixe
         "seed": seed,
         "params": {
             "id": model, "title": model, "paper": "engdata301", "builder": model,
-            "protocol": "official", "training": {}, "classes": None,
+            "protocol": "official", "training": parameters.model(model)["training"] | training,
+            "classes": None,
         },
         "data": {
             "kind": "csv", "source": "fer2013.csv", "sha256": "a" * 64, "pixels_sha256": pixels,
@@ -67,6 +72,35 @@ def test_predictions_are_never_unpickled(tmp_path):
     np.savez(run.folder / "predictions.npz", **{"PrivateTest/probabilities": harm})
     with pytest.raises(ValueError, match="pickle"):
         run.predictions("PrivateTest")
+
+
+def test_full_disk_while_replacing_a_run_leaves_the_old_one(tmp_path):
+    run = make_run(tmp_path)
+    before = {p.name: p.read_bytes() for p in run.folder.iterdir()}
+
+    class Full:
+        def save(self, path):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(results.ResultError, match="No space left on device"):
+        results.write_run(run.folder, run.metrics, run.history, {}, Full())
+    assert {p.name: p.read_bytes() for p in run.folder.iterdir()} == before
+
+
+def test_a_folder_is_for_one_process_and_a_dead_one_lets_go(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from fer_utils import results\n"
+        f"with results.locked(Path({str(tmp_path)!r})): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(results.ResultError, match=f"another run .process {holder.pid}"):
+        with results.locked(tmp_path):
+            pass
+    holder.kill()
+    holder.wait()
+    with results.locked(tmp_path):
+        pass
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"schema_version": 1}', "[1"])
@@ -136,7 +170,10 @@ def test_runs_on_other_data_are_kept_apart(tmp_path):
 
 def test_headline_names_best_model_interval_and_synthetic_data(tmp_path):
     runs = [make_run(tmp_path), make_run(tmp_path, "deep_cnn", 45)]
-    assert "**deep_cnn** is the best of 2 runs: **75.0%**" in results.headline(runs)
+    assert results.headline(runs).startswith(
+        "**deep_cnn** comes first of 2 by accuracy on PublicTest"
+    )
+    assert "**75.0%** right (95 % interval 62.8% to 84.2%)" in results.headline(runs)
     assert "synthetic" not in results.headline(runs)
     assert "synthetic" in results.headline([make_run(tmp_path, synthetic=True)])
 
@@ -158,8 +195,14 @@ def test_synthetic_faces_decide_no_claim(tmp_path):
     assert row["verdict"] == "cannot be decided" and "synthetic" in row["reason"]
 
 
+def test_a_cut_recipe_decides_no_claim(tmp_path):
+    row = verdict_of([make_run(tmp_path, correct=50, epochs=2)], "44 %")
+    assert row["verdict"] == "cannot be decided" and "full profile" in row["reason"]
+    assert row["measured"] == pytest.approx(50 / 60)
+
+
 def test_claim_without_its_run_is_undecided_and_says_why(tmp_path):
-    row = verdict_of([make_run(tmp_path)], "ResNet-50")
+    row = verdict_of([make_run(tmp_path)], "72 % validation")
     assert row["verdict"] == "cannot be decided" and "no run of resnet50" in row["reason"]
 
 

@@ -206,6 +206,45 @@ def test_failed_notebook_is_told_plainly_and_earlier_results_stay(clone, first):
     assert not failed.exists()
 
 
+def test_a_figure_that_fails_after_training_loses_no_training(clone, first):
+    notebook = clone.root / "notebooks" / "04_train.ipynb"
+    parameters = clone.root / "params" / "models" / "basic_cnn.yaml"
+    files = [
+        (path, path.read_text(encoding="utf-8"), path.stat()) for path in (notebook, parameters)
+    ]
+    notebook.write_text(files[0][1].replace("plots.confusion(", "plots.no_such_plot("))
+    parameters.write_text(files[1][1].replace("rotation: 15", "rotation: 14"))
+    record = clone.study / "runs" / "basic_cnn" / "seed_0" / "metrics.json"
+    profile = clone.root / "tests" / "tiny.yaml"
+    tiny = profile.read_text()
+    profile.write_text(tiny.replace("train_limit: 500", "train_limit: 400"))
+    done = clone.run("--only", "basic_cnn")
+    assert done.returncode == 1 and "no_such_plot" in done.stdout
+    trained = json.loads(record.read_text())
+    assert trained["params"]["training"]["train_limit"] == 400
+    notebook.write_text(files[0][1])
+    again = clone.run("--only", "basic_cnn")
+    assert again.returncode == 0 and "finished run" in again.stdout
+    assert json.loads(record.read_text()) == trained
+    for path, text, old in files:
+        path.write_text(text, encoding="utf-8")
+        os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
+    profile.write_text(tiny)
+    assert clone.run().returncode == 0
+
+
+def test_other_data_in_the_same_place_re_run_the_study(clone, first, tmp_path):
+    from fer_utils import datasets
+
+    path = tmp_path / "faces.npz"
+    datasets.load("synthetic:n=800,seed=1").save(path)
+    words = ["--data", str(path), "--results", str(tmp_path), "--only", "explore"]
+    assert clone.run(*words).returncode == 0
+    assert clone.run(*words).stdout.count("nothing to do") == 1
+    datasets.load("synthetic:n=800,seed=2").save(path)
+    assert clone.due(*words) == {"01_explore"}
+
+
 def test_second_run_in_the_same_folder_is_refused_and_killed_one_is_taken_over(clone, first):
     records = clone.study / "runs" / "basic_cnn" / "seed_0" / "metrics.json"
     before = json.loads(records.read_text())
@@ -226,6 +265,7 @@ def test_second_run_in_the_same_folder_is_refused_and_killed_one_is_taken_over(c
     after = json.loads(records.read_text())
     assert before["scores"] == after["scores"]
     assert clone.due() == set()
+    assert not list(clone.study.rglob(".*.partial*"))
 
 
 def test_interrupted_run_says_so_and_the_next_one_finishes(clone, first):

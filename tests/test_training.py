@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def finished(dataset, tmp_path_factory):
 
 def test_run_folder_is_complete_and_fits_the_schema(finished):
     run = results.read_run(finished.folder)
-    files = {path.name for path in run.folder.iterdir()}
+    files = {path.name for path in run.folder.iterdir() if path.name != ".lock"}
     assert files == {"metrics.json", "history.csv", "predictions.npz", "model.keras"}
     assert run.metrics["protocol"]["test"] == "PrivateTest"
     assert run.metrics["protocol"]["selected_on"] == "val_loss of PublicTest"
@@ -93,6 +94,26 @@ def test_finished_run_is_presented_and_a_changed_one_is_trained(finished, datase
     lines = []
     changed = training.run(params(epochs=1), dataset, study, seed=4, say=lines.append)
     assert lines[0].startswith("epoch   1/1") and changed.metrics["model"]["epochs_run"] == 1
+
+
+def test_damaged_checkpoint_starts_training_anew(dataset, tmp_path):
+    for damage in (b"", b"PK\x03\x04 cut"):
+        folder = results.run_folder(tmp_path, "basic_cnn", 0)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "checkpoint.npz").write_bytes(damage)
+        assert training.run(params(epochs=1), dataset, tmp_path).metrics["model"]["epochs_run"] == 1
+        (folder / "metrics.json").unlink()
+
+
+def test_every_module_that_training_uses_invalidates_a_finished_run(tmp_path):
+    """`results` writes records and shows figures; a change in it alters no number."""
+    from fer_utils import study
+
+    notebook = {"cells": [{"cell_type": "code", "source": ["from fer_utils import training"]}]}
+    path = tmp_path / "it.ipynb"
+    path.write_text(json.dumps(notebook))
+    used = {Path(module).stem for module in study.modules_of(path)}
+    assert used - {"results"} == set(training.CODE)
 
 
 def test_class_subset_keeps_indices_into_the_whole_data(dataset, tmp_path):

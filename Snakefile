@@ -7,7 +7,7 @@ from fer_utils import study
 
 MODELS, SEEDS = config["models"], config["seeds"]
 PARAMETERS = config["parameters"]  # what each notebook is given
-KEPT = config["kept"]  # finished runs that are compared but not selected now
+KEPT = config["kept"]  # files of finished runs that are compared but not selected now
 
 RUNS = [f"runs/{model}/seed_{seed}" for model in MODELS for seed in SEEDS]
 CHAPTERS = config["chapters"]
@@ -107,8 +107,7 @@ rule compare:
         notebook=notebook("06_compare"),
         claims=f"{workflow.basedir}/params/claims.yaml",
         code=code("06_compare"),
-        runs=[f"{run}/notebook.ipynb" for run in RUNS],
-        kept=[f"{run}/metrics.json" for run in KEPT],
+        runs=sorted([f"{run}/notebook.ipynb" for run in RUNS] + KEPT),
     output:
         notebook=update("compare/notebook.ipynb"),
     params:
@@ -126,7 +125,7 @@ rule report:
         notebook=notebook("report"),
         code=[*code("report"), *study.report_files()],
         chapters=[f"{chapter}/notebook.ipynb" for chapter in config["report_chapters"]],
-        runs=[f"{run}/notebook.ipynb" for run in [*RUNS, *config["kept_notebooks"]]],
+        runs=sorted([f"{run}/notebook.ipynb" for run in RUNS] + KEPT),
     output:
         notebook=update("report/notebook.ipynb"),
         html=update("report.html"),

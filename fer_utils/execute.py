@@ -86,7 +86,7 @@ def run(
         with replacing(output) as temporary:
             shutil.move(failed, temporary)
         return
-    raise NotebookError(f"{notebook.name}{where}: {what}\nthe executed copy is {failed}")
+    raise NotebookError(f"{notebook.name}{where}: {what}\nthe executed copy is {failed.absolute()}")
 
 
 class _Progress:

@@ -111,8 +111,8 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         "folder": str(folder.absolute()),
         "models": models,
         "seeds": profile["seeds"],
-        "kept": sorted(kept),
-        "kept_notebooks": sorted(filter(executed, kept)),
+        # a run that was trained without its notebook has the record alone
+        "kept": [f"{r}/{'notebook.ipynb' if executed(r) else 'metrics.json'}" for r in kept],
         "chapters": chapters,
         "targets": targets,
         "report_chapters": [

@@ -71,7 +71,7 @@ def test_failed_cell_is_named_and_the_old_result_stays(notebook, tmp_path):
         execute.run(notebook("1 / 0"), output, {}, failed, None)
     message = str(error.value)
     assert "it.ipynb, cell " in message and "ZeroDivisionError: division by zero" in message
-    assert str(failed) in message and "Traceback" not in message
+    assert str(failed.absolute()) in message and "Traceback" not in message
     assert output.read_text() == "old"
     assert "ZeroDivisionError" in failed.read_text()
 

@@ -79,7 +79,7 @@ def first(clone):
 def test_terminal_tells_progress_outcome_and_report(clone, first):
     for number, name in enumerate(EXPECTED["order"], 1):
         assert f"[{number}/{len(EXPECTED['order'])}] {name}" in first
-    assert re.search(r"epoch +1/2 +loss \d\.\d+ .* images/s", first)
+    assert re.search(r"epoch +2/16 +loss \d\.\d+ .* images/s", first)
     assert "synthetic faces, not FER2013" in first
     assert re.search(r"Basic CNN +0 +PrivateTest +\d+\.\d%", first)
     assert str(clone.study / "report.html") in first
@@ -95,7 +95,7 @@ def test_key_numbers_are_the_expected_ones(clone, first):
     for run in results.finished_runs(clone.study):
         expected = EXPECTED["runs"][run.metrics["run_id"]]
         assert run.metrics["model"]["parameters"] == expected["parameters"]
-        assert run.metrics["model"]["epochs_run"] == 2
+        assert run.metrics["model"]["epochs_run"] == expected["epochs"]
         assert {k: v["n"] for k, v in run.metrics["scores"].items()} == expected["n"]
         support = {k: v["support"] for k, v in run.test["per_class"].items()}
         assert support == EXPECTED["support"]
@@ -166,7 +166,7 @@ def test_a_touched_file_re_runs_what_depends_on_it(clone, first, name, due):
 def test_a_changed_limit_re_runs_the_model_it_concerns(clone, first):
     profile = clone.root / "tests" / "tiny.yaml"
     before = profile.read_text()
-    profile.write_text(before + "per_model:\n  basic_cnn: {epochs: 1}\n")
+    profile.write_text(before.replace("epochs: 16", "epochs: 15"))
     try:
         assert clone.due() == {"04_train basic_cnn seed 0", "06_compare", "report"}
     finally:
@@ -217,11 +217,11 @@ def test_a_figure_that_fails_after_training_loses_no_training(clone, first):
     record = clone.study / "runs" / "basic_cnn" / "seed_0" / "metrics.json"
     profile = clone.root / "tests" / "tiny.yaml"
     tiny = profile.read_text()
-    profile.write_text(tiny.replace("train_limit: 500", "train_limit: 400"))
+    profile.write_text(tiny.replace("train_limit: 800", "train_limit: 700"))
     done = clone.run("--only", "basic_cnn")
     assert done.returncode == 1 and "no_such_plot" in done.stdout
     trained = json.loads(record.read_text())
-    assert trained["params"]["training"]["train_limit"] == 400
+    assert trained["params"]["training"]["train_limit"] == 700
     notebook.write_text(files[0][1])
     again = clone.run("--only", "basic_cnn")
     assert again.returncode == 0 and "finished run" in again.stdout

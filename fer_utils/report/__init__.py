@@ -90,5 +90,6 @@ def _render(notebook: Any, identity: str) -> str:
         exclude_anchor_links=True,
     )
     body, _ = exporter.from_notebook_node(notebook)
-    # every notebook has a section "Data": headings get their chapter's name in front
+    # every notebook has a section "Data" and a cell 4: in one page their names must differ
+    body = re.sub(r' id="cell-id=[^"]*"', "", body)
     return re.sub(r'(<h[1-6] id=")', rf"\g<1>{html.escape(identity)}-", body)

@@ -363,6 +363,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; what is finished is kept, the same command goes on from there")
         return 130
+    except BrokenPipeError:  # the reader of the output has seen enough, as in `| head`
+        sys.stdout = open(os.devnull, "w")
+        return 0
     except Exception as error:
         if options.traceback:
             raise

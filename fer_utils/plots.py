@@ -126,7 +126,6 @@ def distributions(statistics: pd.DataFrame, labels: np.ndarray, classes: Sequenc
         axis.grid(axis="y", visible=False)
         if axis is not axes[0]:
             axis.set_yticklabels([])
-    axes[2].set_xscale("log")
     return figure
 
 
@@ -218,7 +217,7 @@ def accuracy_bars(comparison: pd.DataFrame, claims: pd.DataFrame) -> Figure:
 
 def before_after(plans: dict[str, pd.DataFrame], classes: Sequence[str]) -> Figure:
     """Images per class before (line) and after (bars) each balancing strategy."""
-    figure, [axes] = _figure(1, len(plans), (2.3 * len(plans), 3))
+    figure, [axes] = _figure(1, len(plans), (2.3 * len(plans), 3.3))
     for axis, (strategy, plan) in zip(axes, plans.items(), strict=True):
         axis.barh(range(len(classes)), plan["kept"], color=FIRST, label="originals")
         axis.barh(
@@ -231,7 +230,7 @@ def before_after(plans: dict[str, pd.DataFrame], classes: Sequence[str]) -> Figu
         axis.grid(axis="y", visible=False)
         axis.set_title(strategy)
         axis.set_xlabel("images")
-    axes[-1].legend(loc="lower right", fontsize=8)
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 

@@ -121,7 +121,7 @@ def _download(spec: str) -> str:
 
         return kagglehub.dataset_download(handle)
     except Exception as error:  # whatever the client raises, the way out is the same
-        why = f"{type(error).__name__}: {error}"[:200]
+        why = type(error).__name__
         page = f"https://www.kaggle.com/datasets/{handle}"
         raise DataError(
             f"{spec}: the download failed, perhaps there is no network ({why}); "

@@ -110,7 +110,7 @@ def _own_rows(dataset: Dataset, table, rows: np.ndarray, name: str) -> np.ndarra
         image = dataset.names[rows < 0][0]
         raise DataError(
             f"{name}: joins by row number to a dataset read from fer2013.csv, and {image} has "
-            "none; give votes with columns image, row, usage, emotion"
+            "none; load fer2013.csv, or give votes by image (columns image, row, usage, emotion)"
         )
     if rows.max(initial=-1) >= len(table):
         raise DataError(

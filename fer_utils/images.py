@@ -141,7 +141,8 @@ def _decode(data: bytes, decode, resize: bool):
     width, height, colour = header
     wrong = (width, height) != (SIDE, SIDE)
     if wrong and not resize:
-        raise Bad(f"{width} x {height} pixels, where {SIDE} x {SIDE} is right (resize=True scales)")
+        right = f"{SIDE} x {SIDE} is right (--resize or resize=True scales)"
+        raise Bad(f"{width} x {height} pixels, where {right}")
     if width * height > MAX_DECODED:
         raise Bad(f"{width} x {height} pixels, which is implausible")
     image, complaints = decode(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+        repeated = _repeated_key(yaml.compose(text, yaml.SafeLoader))
     except FileNotFoundError:
         raise ParameterError(f"{path}: there is no such parameter file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -33,9 +36,26 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not YAML"
         raise ParameterError(f"{path}{line}: {problem}") from None
+    if repeated:
+        raise ParameterError(f"{path}, line {repeated[1]}: `{repeated[0]}` is given twice")
     if not isinstance(content, dict):
         raise ParameterError(f"{path}: expected `key: value` lines, found {type(content).__name__}")
     return content
+
+
+def _repeated_key(node: Any) -> tuple[str, int] | None:
+    """The first key that a mapping of the YAML tree has twice, and its line."""
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                return key.value, key.start_mark.line + 1
+            seen.add(key.value)
+            if found := _repeated_key(value):
+                return found
+    return None
 
 
 def check(content: dict[str, Any], schema: str, where: str) -> None:
@@ -47,6 +67,16 @@ def check(content: dict[str, Any], schema: str, where: str) -> None:
     error = jsonschema.exceptions.best_match(validator.iter_errors(content))
     if error is not None:
         raise ParameterError(f"{where}: {_explain(error)}")
+    if key := _not_finite(content):
+        raise ParameterError(f"{where}: `{key}` is not a finite number")
+
+
+def _not_finite(content: Any, key: str = "") -> str:
+    """The key of the first NaN or infinite number, which no bound of a schema catches."""
+    if isinstance(content, dict):
+        found = (_not_finite(v, f"{key}.{k}" if key else str(k)) for k, v in content.items())
+        return next(filter(None, found), "")
+    return key if isinstance(content, float) and not math.isfinite(content) else ""
 
 
 def _explain(error: Any) -> str:
@@ -65,7 +95,8 @@ def _explain(error: Any) -> str:
         wanted = error.validator_value
         wanted = wanted if isinstance(wanted, str) else " or ".join(wanted)
         if isinstance(value, str) and ("number" in wanted or "integer" in wanted):
-            return f"`{key}` is the text {value!r} but must be a {wanted}; {_as_number(value)}"
+            remedy = _as_number(value, wanted)
+            return f"`{key}` is the text {value!r} but must be of type {wanted}; {remedy}"
         return f"`{key}` is {value!r} but must be of type {wanted}"
     if error.validator == "enum":
         return f"`{key}` is {value!r}; valid are {', '.join(map(str, error.validator_value))}"
@@ -80,11 +111,13 @@ def _explain(error: Any) -> str:
     return f"`{key}`: {error.message}"
 
 
-def _as_number(text: str) -> str:
+def _as_number(text: str, wanted: str) -> str:
     try:
         number = float(text)
     except ValueError:
         return "write a number without quotes"
+    if "integer" in wanted or number >= 1 or number == 0:
+        return f"write it without quotes, {number:g}"
     mantissa, _, exponent = f"{number:e}".partition("e")
     mantissa = mantissa.rstrip("0")
     mantissa += "0" if mantissa.endswith(".") else ""

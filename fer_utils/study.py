@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -69,7 +70,9 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     if profile_name.endswith((".yaml", ".yml")):
         profile_name = str(Path(profile_name).absolute())
     models = profile.get("models") or parameters.names("models")
-    source = options.data or profile["data"]
+    source = options.data or profile.get("data")
+    if source is None:
+        raise ParameterError(f"profile {Path(profile_name).stem} needs your data: give --data PATH")
     if not re.fullmatch(r"(synthetic|kaggle)(:.*)?", source):
         source = str(Path(source).expanduser().absolute())
     folder = (Path(options.results).expanduser() if options.results else ROOT / "results") / Path(
@@ -167,7 +170,9 @@ class Engine:
             env=self.environment, capture_output=True, text=True, cwd=ROOT,
         )  # fmt: skip
         if done.returncode:
-            raise RuntimeError(_last_lines(done.stdout + done.stderr))
+            self.log.write_text(done.stdout + done.stderr, encoding="utf-8")
+            last = _last_lines(done.stdout + done.stderr, 1)
+            raise RuntimeError(f"the engine, Snakemake, says: {last}; all of it is in {self.log}")
         text = done.stdout + done.stderr
         jobs = re.findall(r"^Job \d+: notebook (.+)\n(?:Reason: (.*))?", text, flags=re.MULTILINE)
         return [(name.strip(), reason.strip()) for name, reason in jobs]
@@ -262,7 +267,18 @@ def show_data(config: dict[str, Any], options: argparse.Namespace) -> bool:
 
     start = time.time()
     on_bad = "skip" if options.dry_run else options.on_bad
-    dataset = datasets.load(config["data"], on_bad, resize=options.resize)
+    try:
+        dataset = datasets.load(config["data"], on_bad, resize=options.resize)
+    except datasets.DataError as error:
+        # is it a row or image that could be left out, or the file as a whole?
+        with contextlib.suppress(datasets.DataError):
+            datasets.load(config["data"], "skip", resize=options.resize)
+            raise ParameterError(f"{error}; mend it, or --on-bad skip leaves it out") from None
+        raise
+    for params in config["complete"].values():
+        chosen = params["classes"]
+        part = datasets.select_classes(dataset, chosen) if chosen else dataset
+        datasets.split(part, params["protocol"])
     source, bad = dataset.provenance["source"], dataset.provenance.get("bad_count", 0)
     note = " (synthetic faces, not FER2013)" if dataset.provenance.get("synthetic") else ""
     print(f"data     {source}: {len(dataset):,} images{note}, read in {time.time() - start:.1f} s")
@@ -275,7 +291,7 @@ def show_data(config: dict[str, Any], options: argparse.Namespace) -> bool:
         print(f"votes    {Path(votes).name}: {joined:,} images have FER+ votes")
         config["content"] += hashlib.sha256(Path(votes).read_bytes()).hexdigest()
     if bad:
-        print(f"bad      {bad:,} rows or images left out")
+        print(f"bad      rows or images: {bad:,}")
         for message in dataset.provenance["bad"]:
             print(f"  {message}")
     if options.dry_run:
@@ -284,12 +300,12 @@ def show_data(config: dict[str, Any], options: argparse.Namespace) -> bool:
     return not bad or options.on_bad == "skip"
 
 
-def show_outcome(folder: Path) -> None:
-    """Print the headline table and where the report lies."""
+def show_outcome(folder: Path, targets: list[str]) -> None:
+    """Print the headline table and where the report, or what was asked for instead, lies."""
     import pandas as pd
 
     path = folder / "compare" / "comparison.csv"
-    if path.is_file():
+    if path.is_file() and "report.html" in targets:
         table = pd.read_csv(path)
         print("\nmodel                seed  test split     accuracy   95 % interval   macro F1")
         for row in table.sort_values("accuracy", ascending=False).itertuples():
@@ -297,8 +313,9 @@ def show_outcome(folder: Path) -> None:
                 f"{row.title:<20} {row.seed:>4}  {row.test_split:<13} {row.accuracy:>8.1%}   "
                 f"{row.accuracy_low:.1%} - {row.accuracy_high:.1%}   {row.macro_f1:>7.3f}"
             )
-    if (folder / "report.html").is_file():
-        print(f"\nreport   {folder / 'report.html'}")
+    for target in targets:
+        kind = "report  " if target == "report.html" else "notebook"
+        print(f"\n{kind} {folder / target}")
 
 
 def run(options: argparse.Namespace, extra: list[str]) -> int:
@@ -306,6 +323,9 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
     if options.list:
         show_list()
         return 0
+    for name in ("data", "votes", "profile", "results"):
+        if getattr(options, name) == "":
+            raise ParameterError(f"--{name} is empty; give a value or leave it out")
     if options.jobs < 1:
         raise ParameterError(f"--jobs is {options.jobs} but must be at least 1")
     from fer_utils import execute, results
@@ -316,7 +336,11 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
         execute.check(ROOT / "notebooks" / f"{notebook}.ipynb", values)
     folder = Path(config["folder"])
     print(f"study    profile {Path(config['profile']).stem}, results in {folder}")
-    good = show_data(config, options)
+    if not show_data(config, options):
+        raise ParameterError(
+            f"{config['data']}: has the bad rows or images listed above; mend them, or "
+            "--on-bad skip leaves them out"
+        )
     with results.locked(folder) as lock:
         engine = Engine(config, extra, lock)
         plan = engine.plan()
@@ -324,9 +348,7 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
             print(f"\n{len(plan)} notebooks would run" + (":" if plan else "; all are up to date"))
             for name, reason in plan:
                 print(f"  {name:<32} {reason}")
-            if not good:
-                print("\nerror: the data have bad rows; mend them or give --on-bad skip")
-            return 0 if good else 2
+            return 0
         if plan or extra:
             print(f"run      {len(plan)} notebooks, {options.jobs} at a time\n", flush=True)
             if engine.run(options.jobs, len(plan)):
@@ -341,7 +363,7 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
     if missing:
         print(f"error: {folder / missing[0]} was not made; the engine's log is {engine.log}")
         return 1
-    show_outcome(folder)
+    show_outcome(folder, config["targets"])
     return 0
 
 
@@ -369,7 +391,10 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if options.traceback:
             raise
-        print(f"error: {error} (--traceback shows where)", file=sys.stderr)
+        remedy = "--traceback shows where"
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            remedy = "free space, or name another folder with --results"
+        print(f"error: {error} ({remedy})", file=sys.stderr)
         return 1
 
 

@@ -28,6 +28,8 @@ def write(folder, change=None, text=None, name="mine.yaml"):
         ({"training": {"epochs": -3}}, ["training.epochs", "-3", "at least 1"]),
         ({"training": {"learning_rate": "1e-3"}}, ["learning_rate", "'1e-3'", "1.0e-3"]),
         ({"training": {"epoch": 3}}, ["training.epoch", "did you mean `epochs`"]),
+        ({"training": {"epochs": "5"}}, ["epochs", "'5'", "integer", "write it without quotes, 5"]),
+        ({"training": {"learning_rate": float("nan")}}, ["training.learning_rate", "finite"]),
         ({"training": {"batch_size": "many"}}, ["batch_size", "'many'", "without quotes"]),
         ({"training": {"optimizer": "adamm"}}, ["optimizer", "adamm", "adam, sgd"]),
         ({"training": {"augmentation": {"rotate": 3}}}, ["augmentation.rotate", "rotation"]),
@@ -57,6 +59,12 @@ def test_broken_yaml_is_one_line(tmp_path, text):
     with pytest.raises(ParameterError, match="mine.yaml") as error:
         parameters.model(write(tmp_path, text=text))
     assert "\n" not in str(error.value)
+
+
+def test_key_given_twice_is_named_with_its_line(tmp_path):
+    text = yaml.safe_dump(GOOD) + "training: {epochs: 1}\n"
+    with pytest.raises(ParameterError, match=r"mine.yaml, line \d+: `training` is given twice"):
+        parameters.model(write(tmp_path, text=text))
 
 
 def test_yaml_cannot_run_code(tmp_path):

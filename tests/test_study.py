@@ -15,6 +15,7 @@ import pytest
 from conftest import ROOT
 
 from fer_utils import results
+from fer_utils.datasets import USAGES
 
 pytestmark = pytest.mark.study
 EXPECTED = json.loads((ROOT / "tests" / "expected_tiny.json").read_text(encoding="utf-8"))
@@ -301,6 +302,8 @@ def cli(*words, cwd=ROOT):
         (["--jobs", "0"], ["--jobs", "at least 1"]),
         (["--results", "/dev/null/x"], ["/dev/null/x", "cannot be written", "--results"]),
         (["--votes", "/no/votes.csv"], ["votes.csv"]),
+        (["--data", ""], ["--data is empty"]),
+        (["--profile", "full"], ["profile full needs your data", "--data PATH"]),
     ],
 )
 def test_bad_words_on_the_command_line_are_one_message(tmp_path, words, told):
@@ -340,6 +343,44 @@ def test_dry_run_checks_the_data_and_prints_its_table(tmp_path):
     assert not list(tmp_path.glob("*/runs"))
 
 
+def test_bad_row_is_named_with_the_way_round_it(tmp_path):
+    rows = [f"{i % 7},{' '.join(['7'] * 2304)},{u}" for u in USAGES for i in range(7)]
+    path = tmp_path / "fer2013.csv"
+    path.write_text("\n".join(["emotion,pixels,Usage", *rows, "9,1 2 3,Training"]) + "\n")
+    given = ["--data", str(path), "--results", str(tmp_path)]
+    for words in (given, [*given, "--dry-run"]):
+        done = cli(*words)
+        assert done.returncode == 2 and "--on-bad skip" in done.stderr
+        assert "row 23" in done.stdout + done.stderr
+        assert done.stderr.count("\n") == 1 and "notebooks would run" not in done.stdout
+    assert cli(*given, "--dry-run", "--on-bad", "skip").returncode == 0
+
+
+def test_data_without_a_split_that_a_model_needs_stops_at_once(tmp_path):
+    rows = [f"{i % 7},{' '.join(['7'] * 2304)},Training" for i in range(14)]
+    path = tmp_path / "fer2013.csv"
+    path.write_text("\n".join(["emotion,pixels,Usage", *rows]) + "\n")
+    done = cli("--data", str(path), "--results", str(tmp_path), "--dry-run")
+    assert done.returncode == 2 and "PrivateTest" in done.stderr
+
+
 def test_unknown_engine_option_is_told(tmp_path):
     done = cli("--results", str(tmp_path), "--", "--no-such-option")
     assert done.returncode != 0 and "no-such-option" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["06_compare", "report", "01_explore", "03_balance", "04_train"])
+def test_notebook_runs_by_itself_with_its_defaults(clone, name):
+    """As opened in JupyterLab: no parameters, the notebook's folder as working directory."""
+    notebook = clone.root / "notebooks" / f"{name}.ipynb"
+    start = time.time()
+    done = subprocess.run(
+        [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--stdout", notebook],
+        cwd=clone.root, env=clone.environment | {"PYTHONPATH": str(clone.root)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert time.time() - start < 120
+    cells = [c for c in json.loads(done.stdout)["cells"] if c["cell_type"] == "code"]
+    assert any(cell["outputs"] for cell in cells)
+    assert (clone.root / "results" / "notebook").is_dir()

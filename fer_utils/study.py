@@ -160,7 +160,7 @@ class Engine:
             "FER_STUDY_PID": str(os.getpid()),
             "FER_STUDY_HOST": socket.gethostname(),
             "FER_STUDY_COUNTER": str(self.counter),
-            "TF_CPP_MIN_LOG_LEVEL": "2",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
         }
 
     def plan(self) -> list[tuple[str, str]]:

@@ -127,6 +127,7 @@ def test_report_is_one_file_that_loads_nothing(clone, first):
     for address in re.findall(r'href="(?!data:|#)([^"]+)"', text):
         assert (clone.study / address).is_file(), address
     assert "synthetic" in text and "Basic CNN, seed 0" in text
+    assert "E0000" not in text and "WARNING" not in text  # no start-up noise
     table = pd.read_csv(clone.study / "compare" / "comparison.csv")
     assert all(f"{accuracy:.3f}" in text for accuracy in table["accuracy"])
 

@@ -69,6 +69,9 @@ def _chapter(
     first = notebook.cells[0]
     heading, _, rest = first.source.partition("\n")
     first.source = rest.strip()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":  # the executed notebook keeps what was said on stderr
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
     notebook.cells = [c for c in notebook.cells if not _empty(c)]
     return Chapter(
         identity, title or heading.lstrip("# "), _render(notebook, identity), relative, folds

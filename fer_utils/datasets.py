@@ -1,5 +1,6 @@
 """The data as every other module sees it: load it from any form, select classes, split, count."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -70,7 +71,7 @@ def load(
         raise DataError(f"on_bad is {on_bad!r}; it is 'error' or 'skip'")
     form = source.partition(":")[0] if isinstance(source, str) else ""
     if form == "synthetic":
-        return _synthetic(source)
+        return _synthetic(source, cache_folder() if cache else None)
     if source == "":
         raise DataError(f"no data given; give {sources.ACCEPTED}")
     place = sources.locate(_download(source) if form == "kaggle" else source)
@@ -97,8 +98,8 @@ def load(
     return dataset
 
 
-def _synthetic(spec: str) -> Dataset:
-    from fer_utils.synthetic import generate
+def _synthetic(spec: str, folder: Path | None) -> Dataset:
+    from fer_utils import faces, synthetic
 
     options = {"n": 5000, "seed": 0}
     for item in filter(None, spec.partition(":")[2].split(",")):
@@ -106,10 +107,24 @@ def _synthetic(spec: str) -> Dataset:
         if key.strip() not in options or not re.fullmatch(r"\s*[0-9]{1,9}\s*", value):
             raise DataError(f"{spec}: {item!r} is unknown; write synthetic:n=5000,seed=0")
         options[key.strip()] = int(value)
-    dataset = generate(**options)
+    code = b"".join(Path(module.__file__).read_bytes() for module in (faces, synthetic))
+    drawn_by = code + f"{np.__version__} {faces.cv2.__version__}".encode()
+    key = "synthetic-{n}-{seed}-".format(**options) + hashlib.sha256(drawn_by).hexdigest()[:16]
+    if folder:
+        with contextlib.suppress(DataError):  # not there, or damaged: it is drawn anew
+            arrays, saved = read_npz(folder / f"{key}.npz")
+            return Dataset(**arrays, provenance=saved)
+    dataset = synthetic.generate(**options)
     told = {"kind": "synthetic", "source": "synthetic:n={n},seed={seed}".format(**options)}
     done = _with_provenance(dataset, dataset.provenance, told)
-    return replace(done, provenance={**done.provenance, "sha256": done.provenance["pixels_sha256"]})
+    provenance = {**done.provenance, "sha256": done.provenance["pixels_sha256"]}
+    if folder:
+        with contextlib.suppress(OSError, DataError):  # a full disk costs time, not the data
+            folder.mkdir(parents=True, exist_ok=True)
+            write_npz(
+                folder / f"{key}.npz", {name: getattr(done, name) for name in ARRAYS}, provenance
+            )
+    return replace(done, provenance=provenance)
 
 
 def _download(spec: str) -> str:

@@ -176,10 +176,9 @@ def test_synthetic_passes_n_and_seed_on(monkeypatch):
         data.provenance["wrong_labels"] = 4
         return data
 
-    fake = types.SimpleNamespace(generate=generate)
-    monkeypatch.setitem(sys.modules, "fer_utils.synthetic", fake)
+    monkeypatch.setattr("fer_utils.synthetic.generate", generate)
     specs = ("synthetic", "synthetic:n=4000,seed=3", "synthetic:seed=7", "synthetic: n=9 ")
-    told = [load(spec).provenance for spec in specs]
+    told = [load(spec, cache=False).provenance for spec in specs]
     assert asked == [(5000, 0), (4000, 3), (5000, 7), (9, 0)]
     assert told[1]["kind"] == "synthetic" and told[1]["source"] == "synthetic:n=4000,seed=3"
     assert told[1]["sha256"] == told[1]["pixels_sha256"] == told[0]["sha256"]
@@ -189,6 +188,24 @@ def test_synthetic_passes_n_and_seed_on(monkeypatch):
         with pytest.raises(DataError, match="synthetic:n=5000,seed=0"):
             load(spec)
     assert len(asked) == 4
+
+
+def test_drawn_faces_are_kept_and_damage_to_them_draws_anew(tmp_path, monkeypatch):
+    from fer_utils import synthetic
+
+    monkeypatch.setenv("FER_CACHE", str(tmp_path))
+    first = load("synthetic:n=61,seed=5")
+    [kept] = tmp_path.glob("synthetic-61-5-*.npz")
+    monkeypatch.setattr(synthetic, "generate", None)
+    again = load("synthetic:seed=5,n=61")
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(again, name), getattr(first, name))
+    assert again.provenance == first.provenance
+    monkeypatch.undo()
+    monkeypatch.setenv("FER_CACHE", str(tmp_path))
+    kept.write_bytes(b"PK cut")
+    assert load("synthetic:n=61,seed=5").provenance == first.provenance
+    assert len(load(kept).images) == 61
 
 
 def test_embedded_synthetic_faces_load():

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_utils.parameters import ROOT, ParameterError
-from fer_utils.results import replacing
+from fer_utils.results import alive, replacing
 
 PROGRESS = ("epoch", "resumed", "finished run")
 
@@ -105,19 +105,9 @@ class _Progress:
         pass
 
 
-def _gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False
-
-
 def _follow(pid: int) -> None:
     """End this process when the study that started it is gone, so that a new one can take over."""
-    while not _gone(pid):
+    while alive(pid):
         time.sleep(1)
     os._exit(1)
 
@@ -150,7 +140,7 @@ def main() -> int:
     # on a cluster the study's process lives on another machine and is not followed
     if os.environ.get("FER_STUDY_HOST") == socket.gethostname():
         study = int(os.environ["FER_STUDY_PID"])
-        if _gone(study):
+        if not alive(study):
             return 1
         threading.Thread(target=_follow, args=[study], daemon=True).start()
     place = ""

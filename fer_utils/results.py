@@ -86,7 +86,7 @@ def locked(folder: Path) -> Iterator[IO]:
                 lock.seek(0)
                 holder = lock.read().strip()
             # a killed run's helpers need a moment to notice
-            if not holder.isdigit() or _alive(int(holder)) or time.monotonic() > deadline:
+            if not holder.isdigit() or alive(int(holder)) or time.monotonic() > deadline:
                 raise ResultError(
                     f"{folder}: another run (process {holder}) works in this folder; "
                     "wait for it to end or name another one with --results"
@@ -98,7 +98,8 @@ def locked(folder: Path) -> Iterator[IO]:
         yield lock
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Is there a process of this number on this machine?"""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -6,10 +6,16 @@ import shlex
 from fer_utils import study
 
 MODELS, SEEDS = config["models"], config["seeds"]
+CLASSICAL = config["classical"]  # those of the models that are no networks
 PARAMETERS = config["parameters"]  # what each notebook is given
 KEPT = config["kept"]  # files of finished runs that are compared but not selected now
 
-RUNS = [f"runs/{model}/seed_{seed}" for model in MODELS for seed in SEEDS]
+# the classical systems draw nothing at random but the images of their grids: one seed will do
+RUNS = [
+    f"runs/{model}/seed_{seed}"
+    for model in MODELS
+    for seed in (SEEDS[:1] if model in CLASSICAL else SEEDS)
+]
 CHAPTERS = config["chapters"]
 
 EXECUTE = (
@@ -28,7 +34,8 @@ def code(name):
 
 
 wildcard_constraints:
-    model="|".join(MODELS) or "none",
+    model="|".join(m for m in MODELS if m not in CLASSICAL) or "none",
+    pipeline="|".join(CLASSICAL) or "none",
     seed=r"\d+",
 
 
@@ -53,6 +60,26 @@ if "explore" in CHAPTERS:
         priority: 3
         message:
             "notebook 01_explore"
+        shell:
+            EXECUTE
+
+
+if "preprocess" in CHAPTERS:
+
+    rule preprocess:
+        input:
+            notebook=notebook("02_preprocess"),
+            code=code("02_preprocess"),
+        output:
+            notebook=update("preprocess/notebook.ipynb"),
+        params:
+            name="02_preprocess",
+            failed="failed/preprocess.ipynb",
+            parameters=json.dumps(PARAMETERS["preprocess"]),
+            content=config["content"],
+        priority: 3
+        message:
+            "notebook 02_preprocess"
         shell:
             EXECUTE
 
@@ -98,6 +125,28 @@ rule train:
     priority: 1
     message:
         "notebook 04_train {wildcards.model} seed {wildcards.seed}"
+    shell:
+        EXECUTE
+
+
+rule classical:
+    input:
+        notebook=notebook("05_classical"),
+        model=f"{workflow.basedir}/params/models/{{pipeline}}.yaml",
+        code=code("05_classical"),
+    output:
+        notebook=update("runs/{pipeline}/seed_{seed}/notebook.ipynb"),
+    params:
+        name="05_classical {pipeline}",
+        failed="failed/{pipeline}_seed_{seed}.ipynb",
+        parameters=lambda wildcards: json.dumps(
+            PARAMETERS["classical"] | {"model": wildcards.pipeline, "seed": int(wildcards.seed)}
+        ),
+        content=config["content"],
+        complete=lambda wildcards: json.dumps(config["complete"][wildcards.pipeline]),
+    priority: 1
+    message:
+        "notebook 05_classical {wildcards.pipeline}"
     shell:
         EXECUTE
 

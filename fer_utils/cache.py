@@ -22,12 +22,12 @@ ARRAYS = ("images", "labels", "usage", "names")
 
 def write_npz(path: Path, arrays: dict, provenance: dict) -> None:
     """Write an .npz at once or not at all."""
-    with _replacing(path) as file:
+    with replacing(path) as file:
         np.savez(file, **arrays, provenance=np.array(json.dumps(provenance)))
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` when it is complete."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -109,7 +109,7 @@ def source_digest(place: sources.Place, folder: Path | None) -> str:
     if memo and started - max(time_ns for _, _, time_ns in place.files) > 2e9:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _replacing(memo) as file:
+            with replacing(memo) as file:
                 file.write(f"{place.stamp} {digest}\n".encode())
         except OSError:
             pass

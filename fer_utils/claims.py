@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from fer_utils.evaluation import accuracy_interval
 from fer_utils.parameters import PARAMS, model, read_yaml
 from fer_utils.results import Run
 
 COLUMNS = [
-    "paper", "claim", "claimed", "measured", "low", "high", "verdict", "reason", "run_id", "folder"
+    "paper", "claim", "claimed", "measured", "low", "high", "verdict", "reason", "run_id",
+    "folder", "command",
 ]  # fmt: skip
+UNDECIDED = "cannot be decided"
+LOWER_IS_BETTER = ("loss", "confused", "epochs")
+RESAMPLES = 1000
+
+
+class Measured(NamedTuple):
+    """A value with its 95 % interval (none where there is no sample) and what it was taken from."""
+
+    value: float
+    low: float | None
+    high: float | None
+    of: str
 
 
 def read() -> list[dict[str, Any]]:
@@ -25,55 +40,238 @@ def paper(name: str) -> str:
     return read_yaml(PARAMS / "claims.yaml")["papers"].get(name, name)
 
 
-def of_model(run_id: str) -> pd.DataFrame:
-    """The claims about one model: paper, claim, claimed value."""
-    rows = [claim for claim in read() if claim["run"] == run_id]
-    return pd.DataFrame(rows, columns=["paper", "claim", "claimed"])
-
-
 def accuracies() -> pd.DataFrame:
-    """The claimed test accuracies: run, claimed."""
-    rows = [claim for claim in read() if claim.get("split") == "test"]
+    """The claimed accuracies on the test split: run, claimed."""
+    rows = [c for c in read() if c.get("measure") == "accuracy" and "split" not in c]
     return pd.DataFrame(rows, columns=["run", "claimed"])
 
 
-def verdicts(runs: list[Run]) -> pd.DataFrame:
-    """One row per claim with the measured value, its 95 % interval, the verdict and its reason."""
-    first = {run.metrics["run_id"]: run for run in reversed(runs)}
-    return pd.DataFrame([_judge(claim, first) for claim in read()], columns=COLUMNS)
+def evidence_of_test_set(counts: dict[str, dict[str, int]]) -> pd.DataFrame:
+    """Does six-layer-2020's test set have the sizes of PublicTest or PrivateTest?
+
+    `counts` are images per split and class. A printed percentage fits a split if a whole number of
+    its images gives it. Columns: statement and, for either split, its images and whether it fits.
+    """
+    rows = []
+    for said in read_yaml(PARAMS / "claims.yaml")["test_set"]:
+        row = {"statement": said["statement"]}
+        for split in ("PublicTest", "PrivateTest"):
+            n = counts.get(split, {}).get(said["class"], 0)
+            if "images" in said:
+                row[split], row[f"{split} fits"] = f"{n:,} images", n == said["images"]
+                continue
+            right = round(said["percent"] / 100 * n)
+            share = 100 * right / n if n else 0.0
+            row[split] = f"{right:,} of {n:,} is {share:.2f} %"
+            row[f"{split} fits"] = round(share, 2) == said["percent"]
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
-def _judge(claim: dict[str, Any], runs: dict[str, Run]) -> dict[str, Any]:
+def verdicts(runs: list[Run], run_id: str | None = None) -> pd.DataFrame:
+    """One row per claim, or per claim about one model, with value, interval, verdict and reason."""
+    # of several seeds the first is judged
+    first = {
+        (run.metrics["run_id"], run.metrics["protocol"]["name"]): run for run in reversed(runs)
+    }
+    chosen = [claim for claim in read() if run_id in (None, claim.get("run"))]
+    return pd.DataFrame([_judge(claim, first) for claim in chosen], columns=COLUMNS)
+
+
+def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], Run]) -> dict[str, Any]:
     row = {key: claim[key] for key in ("paper", "claim", "claimed")}
-    row |= {"measured": None, "low": None, "high": None, "verdict": "cannot be decided"}
-    needed = [claim["run"], *([claim["above"]] if "above" in claim else [])]
-    row["run_id"] = claim["run"]
-    missing = [name for name in needed if name not in runs]
+    row |= {"measured": None, "low": None, "high": None, "verdict": UNDECIDED}
+    if "run" not in claim:
+        return row | {"reason": claim["reason"], "command": claim["command"]}
+    names = [claim["run"], *([claim["other"]] if "other" in claim else [])]
+    row |= {
+        "run_id": claim["run"],
+        "command": f"./run_all.sh --data PATH --only {' '.join(names)}",
+    }
+    complete = {name: model(name, protocol="paper") for name in names}
+    keys = [(name, complete[name]["protocol"]) for name in names]
+    missing = [key for key in keys if key not in runs]
     if missing:
-        return row | {"reason": f"the study has no run of {missing[0]}"}
-    run = runs[claim["run"]]
-    row["folder"] = f"runs/{run.metrics['run_id']}/seed_{run.metrics['seed']}"
-    if "above" in claim:
-        split, n = run.metrics["protocol"]["test"], run.test["n"]
-        measured, low, high = accuracy_difference(run, runs[claim["above"]])
-        row |= {"measured": measured, "low": low, "high": high}
-        verdict = "reproduced" if low > 0 else "worse" if high < 0 else "cannot be decided"
-        reason = f"difference of accuracy on the same {n:,} images of {split}"
-    else:
-        split = run.metrics["protocol"][claim["split"]]
-        score, claimed = run.metrics["scores"][split], claim["claimed"]
-        low, high = score["accuracy_low"], score["accuracy_high"]
-        row |= {"measured": score["accuracy"], "low": low, "high": high}
-        verdict = "better" if low > claimed else "worse" if high < claimed else "reproduced"
-        reason = f"accuracy on {score['n']:,} images of {split}"
-    reason += f", {run.metrics['protocol']['name']} protocol"
+        name, protocol = missing[0]
+        return row | {"reason": f"the study has no run of {name} under the {protocol} protocol"}
+    used = [runs[key] for key in keys]
+    row["folder"] = " and ".join(run.place for run in used)
+    measured = MEASURES[claim["measure"]](claim, *used)
+    row |= {"measured": measured.value, "low": measured.low, "high": measured.high}
+    for name, run in zip(names, used, strict=True):
+        if why := _not_the_papers(run, complete[name]):
+            return row | {"reason": f"{measured.of}; {why}"}
+    return row | {"verdict": _verdict(claim, measured), "reason": measured.of}
+
+
+def _not_the_papers(run: Run, paper: dict[str, Any]) -> str:
+    """Why a run cannot decide a claim, or nothing."""
+    params, name = run.metrics["params"], run.metrics["run_id"]
     if run.metrics["data"]["synthetic"]:
-        return row | {"reason": "measured on synthetic faces; run it with --data PATH"}
-    for name in needed:
-        if runs[name].metrics["params"]["training"] != model(name)["training"]:
-            reason += f", with a recipe for {name} that is not the paper's: run the full profile"
-            return row | {"reason": reason}
-    return row | {"verdict": verdict, "reason": reason}
+        return "measured on synthetic faces, which decide nothing"
+    wanted, weights = paper["training"].get("weights"), params["training"].get("weights")
+    if wanted and not weights:
+        return (
+            f"{name} was trained from scratch, not from {wanted} weights, which could not be had; "
+            "run it where Keras can download them, or name your copy in its file (weights: PATH)"
+        )
+    if wanted == "imagenet" and weights["kind"] != "imagenet":
+        return f"{name} started from {weights['name']}, which is not Keras' file of ImageNet weights"
+
+    def recipe(of: dict[str, Any]) -> dict[str, Any]:
+        return {**of["training"], "weights": None, "options": of.get("options") or {}}
+
+    if recipe(params) != recipe(paper):
+        return f"the recipe of {name} was cut: run the full profile"
+    return ""
+
+
+def _verdict(claim: dict[str, Any], measured: Measured) -> str:
+    low = measured.value if measured.low is None else measured.low
+    high = measured.value if measured.high is None else measured.high
+    if claim["measure"] == "above":
+        return "reproduced" if low > 0 else "worse" if high < 0 else UNDECIDED
+    first, last = claim["claimed"], claim.get("up_to", claim["claimed"])
+    margin = claim.get("within", 0)
+    if low <= last + margin and high >= first - margin:
+        return "reproduced"
+    lower = claim["measure"] in LOWER_IS_BETTER
+    return "better" if (high < first) == lower else "worse"
+
+
+# measures: (claim, run, other run) -> Measured
+
+
+def _split(claim: dict[str, Any], run: Run) -> str:
+    return run.metrics["protocol"][claim.get("split", "test")]
+
+
+def _where(claim: dict[str, Any], run: Run) -> str:
+    return f"{_split(claim, run)}, {run.metrics['protocol']['name']} protocol"
+
+
+def _share(right: int, n: int, of: str) -> Measured:
+    return Measured(right / n, *accuracy_interval(right, n), of) if n else Measured(0, 0, 1, of)
+
+
+def _accuracy(claim: dict[str, Any], run: Run) -> Measured:
+    score = run.metrics["scores"][_split(claim, run)]
+    right = round(score["accuracy"] * score["n"])
+    return _share(right, score["n"], f"{right:,} of {score['n']:,} images of {_where(claim, run)}")
+
+
+def _confused(claim: dict[str, Any], run: Run) -> Measured:
+    score = run.metrics["scores"][_split(claim, run)]
+    names = list(score["per_class"])
+    predicted = claim.get("predicted", claim["class"])
+    row = score["confusion"][names.index(claim["class"])]
+    count, n = row[names.index(predicted)], sum(row)
+    called = "right" if predicted == claim["class"] else f"called {predicted}"
+    of = f"{count:,} of {n:,} images of {claim['class']} {called}, {_where(claim, run)}"
+    return _share(count, n, of)
+
+
+def _resampled(
+    claim: dict[str, Any], run: Run, statistic: Callable[[np.ndarray, np.ndarray], float]
+) -> Measured:
+    """A statistic of labels and probabilities with its percentile bootstrap interval."""
+    part = run.predictions(_split(claim, run))
+    labels, probabilities = part["labels"].astype(int), part["probabilities"]
+    rng, n = np.random.default_rng(0), len(part["labels"])
+    drawn = (rng.integers(0, n, n) for _ in range(RESAMPLES))
+    values = [statistic(labels[rows], probabilities[rows]) for rows in drawn]
+    low, high = np.percentile(values, [2.5, 97.5])
+    of = f"{n:,} images of {_where(claim, run)}; interval by bootstrap"
+    return Measured(float(statistic(labels, probabilities)), float(low), float(high), of)
+
+
+def _counts(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    classes = probabilities.shape[1]
+    pairs = labels * classes + probabilities.argmax(axis=1)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def _f1(claim: dict[str, Any], run: Run) -> Measured:
+    names = run.metrics["protocol"]["classes"]
+    chosen = [names.index(claim["class"])] if "class" in claim else list(range(len(names)))
+
+    def statistic(labels: np.ndarray, probabilities: np.ndarray) -> float:
+        table = _counts(labels, probabilities)
+        sums = np.maximum(table.sum(axis=0) + table.sum(axis=1), 1)
+        return float((2 * np.diag(table) / sums)[chosen].mean())
+
+    return _resampled(claim, run, statistic)
+
+
+def _loss(claim: dict[str, Any], run: Run) -> Measured:
+    def statistic(labels: np.ndarray, probabilities: np.ndarray) -> float:
+        chosen = probabilities[np.arange(len(labels)), labels]
+        return float(-np.log(np.clip(chosen, 1e-12, None)).mean())
+
+    return _resampled(claim, run, statistic)
+
+
+def _extremes(claim: dict[str, Any], run: Run) -> Measured:
+    names, sign = run.metrics["protocol"]["classes"], -1 if "easiest" in claim else 1
+    wanted = claim.get("easiest") or claim["hardest"]
+    of_claim = {names.index(name) for name in wanted}
+
+    def recalls(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        table = _counts(labels, probabilities)
+        return np.diag(table) / np.maximum(table.sum(axis=1), 1)
+
+    def statistic(labels: np.ndarray, probabilities: np.ndarray) -> float:
+        order = np.argsort(sign * recalls(labels, probabilities), kind="stable")
+        return float(len(of_claim & set(order[: len(wanted)].tolist())))
+
+    part = run.predictions(_split(claim, run))
+    found = recalls(part["labels"].astype(int), part["probabilities"])
+    order = np.argsort(-found, kind="stable")
+    told = ", ".join(f"{names[i]} {found[i]:.0%}" for i in order)
+    measured = _resampled(claim, run, statistic)
+    return measured._replace(of=f"recalls are {told} on {measured.of}")
+
+
+def _last_accuracy(claim: dict[str, Any], run: Run) -> Measured:
+    last = run.history.iloc[-1]
+    n = run.metrics["scores"][run.metrics["protocol"]["train"]]["n"]
+    right = round(last["accuracy"] * n)
+    of = f"running accuracy in training, epoch {int(last['epoch'])}, as Keras prints it"
+    return _share(right, n, f"{of}, {run.metrics['protocol']['name']} protocol")
+
+
+def _epochs(claim: dict[str, Any], run: Run) -> Measured:
+    ran, best = run.metrics["model"]["epochs_run"], run.metrics["model"]["best_epoch"]
+    return Measured(ran, None, None, f"training ended after epoch {ran}, best epoch {best}")
+
+
+def _validation_above(claim: dict[str, Any], run: Run) -> Measured:
+    above = run.history["val_accuracy"] > run.history["accuracy"]
+    of = f"in {int(above.sum())} of {len(above)} epochs, with augmentation and dropout in training"
+    return Measured(float(above.mean()), None, None, of)
+
+
+def _above(claim: dict[str, Any], run: Run, other: Run) -> Measured:
+    mean, low, high = accuracy_difference(run, other)
+    return Measured(
+        mean, low, high,
+        f"difference of accuracy on the same {run.test['n']:,} images of {_where(claim, run)}",
+    )  # fmt: skip
+
+
+MEASURES: dict[str, Callable[..., Measured]] = {
+    "accuracy": _accuracy,
+    "recall": _confused,
+    "confused": _confused,
+    "f1": _f1,
+    "macro_f1": _f1,
+    "loss": _loss,
+    "last_accuracy": _last_accuracy,
+    "epochs": _epochs,
+    "validation_above_training": _validation_above,
+    "extremes": _extremes,
+    "above": _above,
+}
 
 
 def accuracy_difference(run: Run, other: Run) -> tuple[float, float, float]:

@@ -18,7 +18,7 @@ __all__ = ["EMOTIONS", "PROTOCOLS", "USAGES", "DataError", "Dataset"]
 __all__ += ["describe", "load", "select_classes", "split"]
 
 LOADER_VERSION = 1  # part of the cache's key: raise it whenever the same file gives other arrays
-PROTOCOLS = ("official", "kaggle", "pooled", "holdout")
+PROTOCOLS = ("official", "publictest", "holdout", "kaggle", "pooled")
 KAGGLE = "msambare/fer2013"
 
 
@@ -197,7 +197,8 @@ def split(
     """Sorted indices of "train", "validation" and "test" under a protocol.
 
     official: Training / PublicTest / PrivateTest; where there is no PublicTest, a stratified
-    share `held_out` of Training validates. kaggle (Hejslet and Vetterstein): Training, and all the
+    share `held_out` of Training validates. publictest (six-layer-2020): Training, and PublicTest as
+    both validation and test. kaggle (Hejslet and Vetterstein): Training, and all the
     rest as both validation and test. pooled (Korchi): a stratified share of everything is both
     validation and test. holdout (engdata301): a stratified share of Training validates, PublicTest
     tests. DataError where the data lacks a part.
@@ -220,6 +221,8 @@ def split(
         rest = need("kaggle", "PublicTest or PrivateTest")
         return {"train": train, "validation": rest, "test": rest}
     test = need("PrivateTest" if protocol == "official" else "PublicTest")
+    if protocol == "publictest":
+        return {"train": train, "validation": test, "test": test}
     validation = parts["PublicTest"]
     if protocol == "holdout" or not len(validation):
         train, validation = _stratified(dataset, train, seed, held_out)

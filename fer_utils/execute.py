@@ -19,7 +19,10 @@ from typing import Any
 from fer_utils.parameters import ROOT, ParameterError
 from fer_utils.results import alive, replacing
 
-PROGRESS = ("epoch", "resumed", "finished run")
+PROGRESS = (
+    "epoch", "resumed", "finished run", "grid", "features of", "trained and selected", "protocol",
+    "the paper's protocol is left out",
+)  # fmt: skip
 
 
 class NotebookError(RuntimeError):

@@ -52,6 +52,11 @@ def build(id: str, **overrides: Any) -> keras.Model:
     return _BUILDERS[id](**overrides)
 
 
+def describe(id: str) -> str:
+    """What a builder says of itself: paper, architecture, parameters and what was left open."""
+    return inspect.getdoc(_BUILDERS[id]) or ""
+
+
 def _pixels(scale: float, offset: float) -> list[keras.layers.Layer]:
     from keras import Input, layers
 
@@ -122,3 +127,184 @@ def deep_cnn(
         _probabilities(classes),
     ]
     return Sequential(stack, name="deep_cnn")
+
+
+@builder
+def resnet50(
+    classes: int = 7,
+    scale: float = 1 / 255,
+    offset: float = 0.0,
+    size: int = 224,
+    fine_tune: str = "head",
+    dropout: float = 0.5,
+) -> keras.Model:
+    """ResNet-50 of engdata301 (section "Model architectures"): 24,114,055 parameters at 7 classes.
+
+    Faces scaled up to `size` pixels and replicated to three channels; ResNet-50 (He et al. 2016,
+    Keras' own) without its top; global average pooling; dense 256 ReLU; dropout 0.5; softmax.
+    `fine_tune` names what is trained: the "head" (the paper), the "last_stage" (conv5) with it, or
+    "all". The network starts with random weights; `transfer.load` gives it others. The pixels are
+    scaled to [0, 1] as the paper says, not as ImageNet weights were trained.
+    """
+    import keras
+    from keras import layers
+
+    if fine_tune not in ("head", "last_stage", "all"):
+        raise ParameterError(f"fine_tune is '{fine_tune}'; valid are head, last_stage, all")
+    pixels, rescaling = _pixels(scale, offset)
+    stack = layers.Resizing(size, size, name="upscaled")(rescaling(pixels))
+    stack = layers.Concatenate(name="channels")([stack, stack, stack])
+    base = keras.applications.ResNet50(
+        include_top=False, weights=None, input_tensor=stack, pooling="avg"
+    )
+    for layer in base.layers:
+        layer.trainable = fine_tune == "all" or (
+            fine_tune == "last_stage" and layer.name.startswith("conv5")
+        )
+    hidden = layers.Dense(256, activation="relu")(base.output)
+    output = _probabilities(classes)(layers.Dropout(dropout)(hidden))
+    return keras.Model(pixels, output, name="resnet50")
+
+
+@builder
+def six_layer_cnn(classes: int = 7, scale: float = 1 / 255, offset: float = 0.0) -> keras.Model:
+    """Network of six-layer-2020 (section IV C): 1,210,311 parameters at 7 classes.
+
+    Six ReLU convolutions with a max-pool after every two (3x3 stride 2, 3x3 stride 2, 2x2 stride
+    2), two dropouts of 0.2, one dense ReLU layer, softmax. The paper gives 1.2 million parameters
+    but no filters: taken are 3x3 kernels without padding (the Keras default) with 64, 128 and 256
+    filters, for which a dense layer of 64 units meets that number; the dropouts stand on either
+    side of it.
+    """
+    from keras import Sequential, layers
+
+    stack = _pixels(scale, offset)
+    for filters, pool in ((64, 3), (128, 3), (256, 2)):
+        stack += [
+            layers.Conv2D(filters, 3, activation="relu"),
+            layers.Conv2D(filters, 3, activation="relu"),
+            layers.MaxPooling2D(pool, strides=2),
+        ]
+    stack += [
+        layers.Flatten(),
+        layers.Dropout(0.2),
+        layers.Dense(64, activation="relu"),
+        layers.Dropout(0.2),
+        _probabilities(classes),
+    ]
+    return Sequential(stack, name="six_layer_cnn")
+
+
+@builder
+def dcnn_three_class(classes: int = 3, scale: float = 1 / 255, offset: float = 0.0) -> keras.Model:
+    """DCNN of korchi (section 3.3): 2,395,075 parameters at 3 classes.
+
+    Blocks of two convolutions with 64 (5x5), 128 (3x3) and 256 (3x3) filters, ELU, he_normal, batch
+    normalisation, max-pool 2x2 and dropout 0.4, 0.4, 0.5; dense 128 ELU; batch normalisation;
+    dropout 0.6; softmax. The paper leaves open the padding and whether each convolution or each
+    block is normalised; taken are "same" and each convolution, after its ELU as in the list.
+    """
+    from keras import Sequential, layers
+
+    stack = _pixels(scale, offset)
+    for filters, kernel, dropout in ((64, 5, 0.4), (128, 3, 0.4), (256, 3, 0.5)):
+        for _ in range(2):
+            stack += [
+                layers.Conv2D(
+                    filters,
+                    kernel,
+                    padding="same",
+                    activation="elu",
+                    kernel_initializer="he_normal",
+                ),
+                layers.BatchNormalization(),
+            ]
+        stack += [layers.MaxPooling2D(), layers.Dropout(dropout)]
+    stack += [
+        layers.Flatten(),
+        layers.Dense(128, activation="elu", kernel_initializer="he_normal"),
+        layers.BatchNormalization(),
+        layers.Dropout(0.6),
+        _probabilities(classes),
+    ]
+    return Sequential(stack, name="dcnn_three_class")
+
+
+def _hejslet_vetterstein(
+    name: str,
+    blocks: tuple[tuple[int, ...], ...],
+    dense: int,
+    block_dropout: float,
+    classes: int,
+    scale: float,
+    offset: float,
+) -> keras.Model:
+    from keras import Sequential, layers
+
+    stack = _pixels(scale, offset)
+    for block in blocks:
+        for filters in block:
+            stack += [
+                layers.Conv2D(filters, 3, padding="same", activation="relu"),
+                layers.BatchNormalization(),
+            ]
+        stack += [layers.MaxPooling2D(), layers.Dropout(block_dropout)]
+    stack += [
+        layers.Flatten(),
+        layers.Dense(dense, activation="relu"),
+        layers.Dropout(0.5),
+        _probabilities(classes),
+    ]
+    return Sequential(stack, name=name)
+
+
+@builder
+def heavy_cnn(classes: int = 7, scale: float = 1 / 255, offset: float = 0.0) -> keras.Model:
+    """First network of hejslet-vetterstein (section 4.3): 5,279,431 parameters at 7 classes.
+
+    3x3 ReLU convolutions, batch normalisation after each: 64, 64; 128, 128; 256; max-pool 2x2 and
+    dropout 0.25 after each block; dense 512 ReLU; dropout 0.5; softmax. The padding is not given;
+    with "same" the network has the "+5 million" parameters of the paper, without it 1.7 million.
+    """
+    blocks = ((64, 64), (128, 128), (256,))
+    return _hejslet_vetterstein("heavy_cnn", blocks, 512, 0.25, classes, scale, offset)
+
+
+@builder
+def light_cnn(classes: int = 7, scale: float = 1 / 255, offset: float = 0.0) -> keras.Model:
+    """Second network of hejslet-vetterstein (section 6.1): 1,469,543 parameters at 7 classes.
+
+    heavy_cnn reduced to 1.5 million parameters, dropout 0.40 after each block. The paper does not
+    say what was reduced: taken is half of all filters (32, 32; 64, 64; 128) and the multiple of 32
+    dense units that comes nearest to its number, 288.
+    """
+    blocks = ((32, 32), (64, 64), (128,))
+    return _hejslet_vetterstein("light_cnn", blocks, 288, 0.40, classes, scale, offset)
+
+
+@builder
+def pipeline_cnn(classes: int = 7, scale: float = 1 / 255, offset: float = 0.0) -> keras.Model:
+    """CNN of choudhari (section 3.4): 684,423 parameters at 7 classes.
+
+    The paper names the layers (convolution, max-pool, dropout, batch normalisation, dense, softmax)
+    and no size. Taken is the plainest network that fits: three blocks of one 3x3 ReLU convolution
+    (32, 64, 128, "same"), batch normalisation, max-pool 2x2 and dropout 0.25; dense 128 ReLU;
+    dropout 0.5; softmax.
+    """
+    from keras import Sequential, layers
+
+    stack = _pixels(scale, offset)
+    for filters in (32, 64, 128):
+        stack += [
+            layers.Conv2D(filters, 3, padding="same", activation="relu"),
+            layers.BatchNormalization(),
+            layers.MaxPooling2D(),
+            layers.Dropout(0.25),
+        ]
+    stack += [
+        layers.Flatten(),
+        layers.Dense(128, activation="relu"),
+        layers.Dropout(0.5),
+        _probabilities(classes),
+    ]
+    return Sequential(stack, name="pipeline_cnn")

@@ -143,7 +143,8 @@ def _check_network(content: dict[str, Any], where: str) -> None:
     from fer_utils import datasets, images, models
 
     try:
-        models.check(content["builder"], content.get("options", {}))
+        if "builder" in content:
+            models.check(content["builder"], content.get("options", {}))
     except ParameterError as error:
         raise ParameterError(f"{where}: {error}") from None
     for name in content.get("classes") or []:
@@ -180,29 +181,61 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def model(source: str | Path, profile_name: str | None = None, **training: Any) -> dict[str, Any]:
-    """Complete parameters of one model as they will be run.
+def model(
+    source: str | Path, profile_name: str | None = None, protocol: str = "official", **training: Any
+) -> dict[str, Any]:
+    """Complete parameters of one model as they will be run under a protocol.
 
-    `source` is a model id or the path of its file. On top of the file come the limits of the
-    profile (`training` for all models, then `per_model.<id>`), then the keyword arguments.
+    `source` is a model id or the path of its file. `protocol` is "official", the common one, or
+    "paper", the one that the file names. On top of the file come the limits of the profile
+    (`training` for all models, `per_model.<id>`, `paper_protocol`), then the keyword arguments.
     """
     text = str(source)
     path = Path(text) if text.endswith((".yaml", ".yml")) else _named("models", "model", text)
     content = read_yaml(path)
-    check(content, "model", str(path))
+    schema = "classical" if "pipeline" in content else "model"
+    check(content, schema, str(path))
     if content["id"] != path.stem:
         raise ParameterError(f"{path}: `id` is '{content['id']}' but must be the file's name")
     _check_network(content, str(path))
-    layers = []
-    if profile_name:
-        layout = profile(profile_name)
-        layers.append((f"profile {profile_name}: training", layout.get("training", {})))
-        own = layout.get("per_model", {}).get(content["id"], {})
-        layers.append((f"profile {profile_name}: per_model.{content['id']}", own))
-    layers.append((f"{path.name} with the given options", training))
-    defaults = read_yaml(PARAMS / "study.yaml").get("training", {})
+    defaults = {} if schema == "classical" else read_yaml(PARAMS / "study.yaml").get("training", {})
     result = merge({"options": {}, "classes": None, "training": defaults}, content)
+    own = result["protocol"]
+    result["protocol"] = own if protocol == "paper" else "official"
+    layers = [(f"{path.name} with the given options", {"training": training})]
+    if profile_name:
+        layers = [*_limits(profile_name, result, schema), *layers]
     for where, layer in layers:
-        result["training"] = merge(result["training"], layer)
-        check({k: v for k, v in result.items() if v is not None}, "model", where)
+        result = merge(result, layer)
+        check({k: v for k, v in result.items() if v is not None}, schema, where)
+        _check_network(result, where)
     return result
+
+
+def _limits(profile_name: str, content: dict[str, Any], schema: str) -> list[tuple[str, dict]]:
+    """What a profile lays over a model, each with the place that a message names."""
+    layout = profile(profile_name)
+    own = dict(layout.get("per_model", {}).get(content["id"], {}))
+    options = own.pop("options", {})
+    where = f"profile {profile_name}: "
+    layers = [(f"{where}per_model.{content['id']}", {"training": own, "options": options})]
+    if schema == "classical":
+        return layers  # epochs and the like mean nothing to it
+    layers = [(f"{where}training", {"training": layout.get("training", {})}), *layers]
+    # where both protocols train on the same images one training serves both, uncut
+    if content["protocol"] not in ("official", "publictest"):
+        cut = {"training": layout.get("paper_protocol", {})}
+        layers.append((f"{where}paper_protocol", cut))
+    return layers
+
+
+def protocols(
+    source: str | Path, profile_name: str | None = None, **training: Any
+) -> list[dict[str, Any]]:
+    """Complete parameters of a network under the common protocol and, where it differs, its own."""
+    common, own = (
+        model(source, profile_name, protocol, **training) for protocol in ("official", "paper")
+    )
+    if "pipeline" in common:
+        raise ParameterError(f"{common['id']} is no network; 05_classical runs it")
+    return [common] if own["protocol"] == "official" else [common, own]

@@ -24,6 +24,9 @@ EMOTION_COLOURS = {
 }
 SPLIT_COLOURS = {"Training": "#0072B2", "PublicTest": "#E69F00", "PrivateTest": "#009E73"}
 FIRST, SECOND = "#0072B2", "#D55E00"
+PART_COLOURS = (
+    "#56B4E9", "#E69F00", "#F0E442", "#CC79A7", "#009E73", "#0072B2", "#D55E00", "#FFFFFF",
+)  # fmt: skip
 
 STYLE = {
     "figure.dpi": 110,
@@ -196,22 +199,50 @@ def mistakes(
 
 
 def accuracy_bars(comparison: pd.DataFrame, claims: pd.DataFrame) -> Figure:
-    """Test accuracy of every run with its 95 % interval, and the papers' values as diamonds."""
+    """Test accuracy of runs with 95 % intervals, and the papers' values (run, claimed) as diamonds.
+
+    """
     table = comparison.sort_values("accuracy", ignore_index=True)
-    figure, [[axis]] = _figure(size=(8, 1.3 + 0.5 * len(table)))
-    names = [f"{row.title}, seed {row.seed}" for row in table.itertuples()]
+    figure, [[axis]] = _figure(size=(8, 1.3 + 0.42 * len(table)))
+    seeds = table["seed"].nunique() > 1
+    names = [f"{row.title}, seed {row.seed}" if seeds else row.title for row in table.itertuples()]
+    rows = np.arange(len(table))
     errors = [table.accuracy - table.accuracy_low, table.accuracy_high - table.accuracy]
-    axis.barh(names, table.accuracy, xerr=errors, color=FIRST, height=0.55, capsize=4)
+    axis.barh(rows, table.accuracy, xerr=errors, color=FIRST, height=0.6, capsize=4)
+    claimed_label = "claimed in the paper"
     for row, entry in enumerate(table.itertuples()):
         axis.annotate(f"  {entry.accuracy:.1%}", (entry.accuracy_high, row), va="center")
-        claimed = claims.loc[claims.run == entry.run_id, "claimed"]
-        axis.plot(
-            claimed, [row] * len(claimed), "D", color=SECOND, label="claimed" if row == 0 else None
-        )
+        for claimed in claims.loc[claims.run == entry.run_id, "claimed"]:
+            axis.plot(claimed, row, "D", color=SECOND, label=claimed_label)
+            claimed_label = None
+    axis.set_yticks(rows, names)
     axis.set_xlim(0, 1)
     axis.xaxis.set_major_formatter(PercentFormatter(1))
-    axis.set_xlabel("accuracy on the test split (bars: measured, with 95 % interval)")
+    axis.set_xlabel("accuracy on the test split, with 95 % interval")
     axis.grid(axis="y", visible=False)
+    if claimed_label is None:
+        axis.legend(loc="lower right")
+    return figure
+
+
+def gaps(comparison: pd.DataFrame) -> Figure:
+    """Accuracy in training and in validation of every run, joined by a line: the gap."""
+    table = comparison.sort_values("gap", ignore_index=True)
+    figure, [[axis]] = _figure(size=(8, 1.2 + 0.36 * len(table)))
+    rows = np.arange(len(table))
+    axis.hlines(rows, table.validation_accuracy, table.train_accuracy, color="#AAAAAA", linewidth=3)
+    axis.plot(table.validation_accuracy, rows, "o", color=SECOND, label="validation")
+    axis.plot(table.train_accuracy, rows, "s", color=FIRST, label="training")
+    for row, entry in enumerate(table.itertuples()):
+        right = max(entry.train_accuracy, entry.validation_accuracy)
+        axis.annotate(f"   {100 * entry.gap:+.1f} points", (right, row), va="center", fontsize=9)
+    axis.set_yticks(rows, table["title"])
+    axis.set_xlim(0, 1.15)
+    axis.set_xticks(np.linspace(0, 1, 6))
+    axis.xaxis.set_major_formatter(PercentFormatter(1))
+    axis.set_xlabel("accuracy, without augmentation")
+    axis.grid(axis="y", visible=False)
+    axis.legend(loc="lower left")
     return figure
 
 
@@ -246,4 +277,147 @@ def pairs(originals: Sequence[np.ndarray], copies: Sequence[Sequence[np.ndarray]
             _picture(axis, image)
     axes[0][0].set_title("original", fontsize=9)
     axes[0][1].set_title("copies", fontsize=9)
+    return figure
+
+
+# preprocessing
+
+
+def stages(images: dict[str, np.ndarray], titles: Sequence[str]) -> Figure:
+    """One row of images for each named stage, the same faces in every row."""
+    count = len(titles)
+    figure, axes = _figure(len(images), count, (1.3 + 1.05 * count, 1.2 * len(images)))
+    for row, (name, pictures) in zip(axes, images.items(), strict=True):
+        for axis, image in zip(row, pictures, strict=True):
+            _picture(axis, image)
+        row[0].text(-0.15, 0.5, name, transform=row[0].transAxes, ha="right", va="center")
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=9, fontweight="normal", loc="center")
+    return figure
+
+
+def marked_faces(
+    images: Sequence[np.ndarray],
+    titles: Sequence[str],
+    boxes: Sequence[Sequence[np.ndarray]] | None = None,
+    points: Sequence[np.ndarray] | None = None,
+    parts: dict[str, range] | None = None,
+    columns: int = 7,
+) -> Figure:
+    """Images with boxes (left, top, width, height) and landmarks, each part in a colour."""
+    columns = min(columns, max(1, len(images)))
+    rows = max(1, -(-len(images) // columns))
+    side = 1.3 if columns > 3 else 3.5
+    figure, axes = _figure(rows, columns, (max(side * columns, 4), 1.2 * side * rows))
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for i, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
+        _picture(axis, image, titles[i])
+        for left, top, width, height in boxes[i] if boxes is not None else ():
+            if width:
+                corner = (left - 0.5, top - 0.5)
+                axis.add_patch(
+                    plt.Rectangle(corner, width, height, fill=False, color="#009E73", linewidth=2)
+                )
+        for shape in points[i] if points is not None else ():
+            for (name, part), colour in zip(parts.items(), PART_COLOURS, strict=True):
+                axis.plot(*shape[part].T, ".-", color=colour, markersize=2, linewidth=1, label=name)
+    if points is not None and len(images):
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        unique = dict(zip(labels, handles, strict=True))
+        figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def rates(table: pd.DataFrame, unit: str) -> Figure:
+    """Bars of the column `rate` with its interval (`low`, `high`) and the count it is a share of."""
+    figure, [[axis]] = _figure(size=(7, 0.9 + 0.34 * len(table)))
+    errors = [table["rate"] - table["low"], table["high"] - table["rate"]]
+    axis.barh(table.index, table["rate"], xerr=errors, color=FIRST, height=0.6, capsize=3)
+    for row, entry in enumerate(table.itertuples()):
+        axis.annotate(f"  {entry.rate:.1%} of {entry.n:,}", (entry.high, row), va="center")
+    axis.set_xlim(0, min(1.3, 1.35 * table["high"].max()))
+    axis.set_xlabel(unit)
+    axis.xaxis.set_major_formatter(PercentFormatter(1))
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    return figure
+
+
+# classical systems
+
+
+def explained_variance(ratios: np.ndarray, marks: Sequence[int]) -> Figure:
+    """Cumulated share of variance by number of principal components; `marks` are labelled."""
+    figure, [[axis]] = _figure(size=(7, 3))
+    total = np.cumsum(ratios)
+    axis.plot(np.arange(1, len(total) + 1), total, color=FIRST)
+    for count in (mark for mark in marks if mark <= len(total)):
+        axis.plot(count, total[count - 1], "o", color=SECOND)
+        axis.annotate(
+            f"{count}: {total[count - 1]:.0%}", (count, total[count - 1]), xytext=(6, -12),
+            textcoords="offset points",
+        )  # fmt: skip
+    axis.set(xlabel="principal components", ylabel="explained variance", ylim=(0, 1.02))
+    axis.yaxis.set_major_formatter(PercentFormatter(1))
+    return figure
+
+
+def scatter(points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Two principal components of images, coloured by class, with each class' mean as a cross."""
+    figure, [[axis]] = _figure(size=(7.5, 5))
+    for label, name in enumerate(classes):
+        own, colour = points[labels == label], EMOTION_COLOURS[name]
+        axis.scatter(*own.T, s=6, color=colour, alpha=0.35, linewidths=0)
+        axis.plot(*own.mean(axis=0), "P", color=colour, markersize=13, markeredgecolor="white",
+                  label=name)  # fmt: skip
+    axis.set(xlabel="first principal component", ylabel="second principal component")
+    axis.legend(title="class mean", loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def grid_scores(grid: pd.DataFrame) -> Figure:
+    """Validation accuracy of every entry of a grid, the best one marked."""
+    names = [c for c in grid if c not in ("val_accuracy", "seconds") and grid[c].nunique() > 1]
+    table = grid.sort_values("val_accuracy", ascending=False, ignore_index=True).head(20)
+    labels = [", ".join(f"{n} {row[n]}" for n in names) for _, row in table.iterrows()]
+    figure, [[axis]] = _figure(size=(8, 0.8 + 0.24 * len(table)))
+    colours = [SECOND, *[FIRST] * (len(table) - 1)]
+    axis.barh(labels, table["val_accuracy"], color=colours, height=0.65)
+    for row, value in enumerate(table["val_accuracy"]):
+        axis.annotate(f" {value:.1%}", (value, row), va="center", fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlabel("accuracy on the validation split")
+    axis.xaxis.set_major_formatter(PercentFormatter(1))
+    axis.grid(axis="y", visible=False)
+    return figure
+
+
+# inside a network
+
+
+def feature_maps(image: np.ndarray, maps: dict[str, np.ndarray], columns: int = 8) -> Figure:
+    """The image, then the first channels of each layer, one row a layer, each in its own range."""
+    figure, axes = _figure(len(maps), columns + 1, (columns + 2.2, 1.1 * len(maps)))
+    for axis in axes.flat:
+        axis.set_axis_off()
+    _picture(axes[0][0], image)
+    for row, (name, channels) in zip(axes, maps.items(), strict=True):
+        height, width, count = channels.shape
+        row[0].text(-0.1, 0.5, f"{name}\n{height}x{width}x{count}", fontsize=7,
+                    transform=row[0].transAxes, ha="right", va="center")  # fmt: skip
+        for axis, channel in zip(row[1:], np.moveaxis(channels, 2, 0), strict=False):
+            axis.imshow(channel, cmap="viridis", interpolation="nearest")
+    return figure
+
+
+def filters(kernels: np.ndarray, columns: int = 16) -> Figure:
+    """Kernels (n, k, k) in one common range, dark negative, light positive."""
+    rows = -(-len(kernels) // columns)
+    figure, axes = _figure(rows, columns, (9, 0.62 * rows))
+    for axis in axes.flat:
+        axis.set_axis_off()
+    top = float(np.abs(kernels).max()) or 1.0
+    for axis, kernel in zip(axes.flat, kernels, strict=False):
+        axis.imshow(kernel, cmap="gray", vmin=-top, vmax=top, interpolation="nearest")
     return figure

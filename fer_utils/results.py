@@ -12,9 +12,9 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -147,6 +147,7 @@ def show(figure: Figure, path: str | Path, caption: str) -> None:
     )
 
 
+@cache  # of the code that this process runs, whatever is edited meanwhile
 def code_sha256(modules: tuple[str, ...]) -> str:
     """One hash over the sources of the named modules of this package."""
     digest = hashlib.sha256()
@@ -210,6 +211,12 @@ class Run:
         return f"{self.metrics['params']['title']}, seed {self.metrics['seed']}"
 
     @property
+    def place(self) -> str:
+        """The run's folder, counted from the study's."""
+        name, protocol = self.metrics["run_id"], self.metrics["protocol"]["name"]
+        return str(run_folder("/", name, self.metrics["seed"], protocol))[1:]
+
+    @property
     def test(self) -> dict[str, Any]:
         """Scores of the split that the protocol reports."""
         return self.metrics["scores"][self.metrics["protocol"]["test"]]
@@ -225,9 +232,10 @@ class Run:
             return {kind: arrays[f"{split}/{kind}"] for kind in kinds}
 
 
-def run_folder(study: str | Path, model: str, seed: int) -> Path:
-    """Where the run of a model and seed lies in a study."""
-    return study_folder(study) / "runs" / model / f"seed_{seed}"
+def run_folder(study: str | Path, model: str, seed: int, protocol: str = "official") -> Path:
+    """Where a run lies in a study; the one under its paper's protocol lies in the common one."""
+    folder = study_folder(study) / "runs" / model / f"seed_{seed}"
+    return folder if protocol == "official" else folder / protocol
 
 
 def write_run(
@@ -235,10 +243,11 @@ def write_run(
     metrics: dict[str, Any],
     history: pd.DataFrame,
     predictions: dict[str, dict[str, np.ndarray]],
-    network: Any = None,
+    save_model: Callable[[Path], None] | None = None,
 ) -> Run:
     """Write a run's files as a set: all beside the old ones first, then moved, metrics.json last.
 
+    `save_model` writes the model's file into the folder that it is given.
     A folder with metrics.json is complete, and a full disk leaves the earlier run as it was.
     """
     check(metrics, "metrics", str(folder / "metrics.json"))
@@ -249,8 +258,8 @@ def write_run(
     shutil.rmtree(staging, ignore_errors=True)
     try:
         staging.mkdir(parents=True)
-        if network is not None:
-            network.save(staging / "model.keras")
+        if save_model:
+            save_model(staging)
         save_table(history, staging / "history.csv")
         np.savez_compressed(staging / "predictions.npz", **arrays)
         write_text(staging / "metrics.json", json.dumps(metrics, indent=1) + "\n")
@@ -284,10 +293,13 @@ def read_run(folder: str | Path) -> Run:
 
 
 def finished_runs(study: str | Path) -> list[Run]:
-    """All finished runs of a study, sorted by model and seed."""
-    found = study_folder(study).glob("runs/*/seed_*/metrics.json")
-    runs = [read_run(path.parent) for path in found]
-    return sorted(runs, key=lambda run: (run.metrics["run_id"], run.metrics["seed"]))
+    """All finished runs of a study, sorted by model and seed, the common protocol first."""
+    folder = study_folder(study) / "runs"
+    found = [*folder.glob("*/seed_*/metrics.json"), *folder.glob("*/seed_*/*/metrics.json")]
+    return sorted(
+        (read_run(path.parent) for path in found),
+        key=lambda run: (run.metrics["run_id"], run.metrics["seed"], len(run.folder.parts)),
+    )
 
 
 def on_same_data(runs: list[Run]) -> tuple[list[Run], list[Run]]:
@@ -304,7 +316,10 @@ def headline(runs: list[Run]) -> str:
     def on_validation(run: Run) -> float:
         return run.metrics["scores"][run.metrics["protocol"]["validation"]]["accuracy"]
 
-    common = [run for run in runs if run.metrics["protocol"]["name"] == "official"] or runs
+    # a choice among three classes is easier than one among seven
+    most = max(len(run.metrics["protocol"]["classes"]) for run in runs)
+    full = [run for run in runs if len(run.metrics["protocol"]["classes"]) == most]
+    common = [run for run in full if run.metrics["protocol"]["name"] == "official"] or full
     best = max(common, key=on_validation)
     score, protocol = best.test, best.metrics["protocol"]
     text = (
@@ -322,6 +337,17 @@ def headline(runs: list[Run]) -> str:
     return text
 
 
+def score_table(runs: list[Run]) -> pd.DataFrame:
+    """Every score of some runs: a row for each protocol and split."""
+    columns = "n accuracy accuracy_low accuracy_high macro_f1 top2_accuracy ece nll".split()
+    rows = [
+        {"protocol": run.metrics["protocol"]["name"], "split": split, **score}
+        for run in runs
+        for split, score in run.metrics["scores"].items()
+    ]
+    return pd.DataFrame(rows)[["protocol", "split", *columns]]
+
+
 def comparison(runs: list[Run]) -> pd.DataFrame:
     """The table of comparison.csv: one row per run and protocol."""
     rows = []
@@ -337,6 +363,7 @@ def comparison(runs: list[Run]) -> pd.DataFrame:
                 "run_id": metrics["run_id"],
                 "title": metrics["params"]["title"],
                 "paper": metrics["params"]["paper"],
+                "classes": len(protocol["classes"]),
                 "seed": metrics["seed"],
                 "protocol": protocol["name"],
                 "test_split": protocol["test"],
@@ -350,12 +377,20 @@ def comparison(runs: list[Run]) -> pd.DataFrame:
                 "validation_accuracy": selected["accuracy"],
                 "gap": train["accuracy"] - selected["accuracy"],
                 "ece": run.test["ece"],
+                "nll": run.test["nll"],
                 "parameters": metrics["model"]["parameters"],
                 "epochs_run": metrics["model"]["epochs_run"],
                 "best_epoch": metrics["model"]["best_epoch"],
                 "training_seconds": metrics["timing"]["training_seconds"],
                 "images_per_second": metrics["timing"]["images_per_second"],
-                "folder": f"runs/{metrics['run_id']}/seed_{metrics['seed']}",
+                "folder": run.place,
             }
         )
     return pd.DataFrame(rows)
+
+
+def own_protocol(comparison: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a comparison under the papers' own protocols; the common one where it is that."""
+    keys = comparison["run_id"] + " " + comparison["seed"].astype(str)
+    others = keys[comparison["protocol"] != "official"]
+    return comparison[(comparison["protocol"] != "official") | ~keys.isin(others)]

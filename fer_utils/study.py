@@ -23,10 +23,12 @@ from fer_utils.parameters import ROOT, ParameterError
 
 CHAPTERS = {
     "explore": "01_explore",
+    "preprocess": "02_preprocess",
     "balance": "03_balance",
     "compare": "06_compare",
     "report": "report",
 }
+MODEL_NOTEBOOKS = {"train": "04_train", "classical": "05_classical"}
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -97,6 +99,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     def executed(place: str) -> bool:
         return (folder / place / "notebook.ipynb").is_file()
 
+    complete = {name: _complete(name, profile_name) for name in models}
     given = profile.get("notebooks", {})
     shared = {"study": str(folder.absolute())}
     data = {**shared, "data": source}
@@ -122,15 +125,28 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
             c for c in CHAPTERS
             if c != "report" and (c in chapters or c == "compare" or executed(c))
         ],
-        "complete": {name: parameters.model(name, profile_name) for name in models},
+        "classical": [name for name in models if "pipeline" in complete[name][0]],
+        "complete": complete,
         "parameters": {
             "explore": {**data, **votes, **given.get("01_explore", {})},
+            "preprocess": {**data, **given.get("02_preprocess", {})},
             "balance": {**data, **given.get("03_balance", {})},
             "train": {**data, "profile": profile_name, **given.get("04_train", {})},
-            "compare": {**shared, **given.get("06_compare", {})},
+            "classical": {**data, "profile": profile_name, **given.get("05_classical", {})},
+            "compare": {**data, **given.get("06_compare", {})},
             "report": {**shared, **given.get("report", {})},
         },
     }  # fmt: skip
+
+
+def _complete(name: str, profile_name: str) -> list[dict[str, Any]]:
+    """What a model will be run with, under each of its protocols."""
+    from fer_utils import transfer
+
+    params = parameters.model(name, profile_name)
+    if "pipeline" in params:
+        return [params]
+    return [transfer.settle(each) for each in parameters.protocols(name, profile_name)]
 
 
 class Engine:
@@ -275,7 +291,7 @@ def show_data(config: dict[str, Any], options: argparse.Namespace) -> bool:
             datasets.load(config["data"], "skip", resize=options.resize)
             raise ParameterError(f"{error}; mend it, or --on-bad skip leaves it out") from None
         raise
-    for params in config["complete"].values():
+    for params, *_ in config["complete"].values():
         chosen = params["classes"]
         part = datasets.select_classes(dataset, chosen) if chosen else dataset
         datasets.split(part, params["protocol"])
@@ -307,12 +323,15 @@ def show_outcome(folder: Path, targets: list[str]) -> None:
     path = folder / "compare" / "comparison.csv"
     if path.is_file() and "report.html" in targets:
         table = pd.read_csv(path)
-        print("\nmodel                seed  test split     accuracy   95 % interval   macro F1")
-        for row in table.sort_values("accuracy", ascending=False).itertuples():
+        table = table[table["protocol"] == "official"].sort_values("accuracy", ascending=False)
+        print("\nmodel                    seed  classes  test split     accuracy   95 % interval")
+        for row in table.itertuples():
             print(
-                f"{row.title:<20} {row.seed:>4}  {row.test_split:<13} {row.accuracy:>8.1%}   "
-                f"{row.accuracy_low:.1%} - {row.accuracy_high:.1%}   {row.macro_f1:>7.3f}"
+                f"{row.title:<24} {row.seed:>4} {row.classes:>8}  {row.test_split:<13} "
+                f"{row.accuracy:>8.1%}   {row.accuracy_low:.1%} - {row.accuracy_high:.1%}"
             )
+        verdicts = pd.read_csv(path.with_name("verdicts.csv"))["verdict"].value_counts()
+        print("\nclaims   " + ", ".join(f"{n} {verdict}" for verdict, n in verdicts.items()))
     for target in targets:
         kind = "report  " if target == "report.html" else "notebook"
         print(f"\n{kind} {folder / target}")
@@ -332,7 +351,7 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
 
     config = settings(options)
     for chapter, values in config["parameters"].items():
-        notebook = CHAPTERS.get(chapter, "04_train")
+        notebook = {**CHAPTERS, **MODEL_NOTEBOOKS}[chapter]
         execute.check(ROOT / "notebooks" / f"{notebook}.ipynb", values)
     folder = Path(config["folder"])
     print(f"study    profile {Path(config['profile']).stem}, results in {folder}")

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import json
 import os
-import resource
 import sys
 import time
 import zipfile
@@ -20,7 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_utils import balance, datasets, evaluation, parameters, quality, results
+from fer_utils import balance, datasets, parameters, results, transfer
+from fer_utils.protocol import Task
 from fer_utils.schedule import Schedule
 
 EVALUATION_BATCH = 256
@@ -37,12 +36,14 @@ CODE = (
     "layers",
     "models",
     "parameters",
+    "protocol",
     "quality",
     "schedule",
     "sources",
     "synthetic",
     "tables",
     "training",
+    "transfer",
 )
 
 
@@ -67,31 +68,48 @@ def run(
     """Train, score and record one model in the study's folder, or present the finished run.
 
     A run is presented instead of repeated when parameters, data, seed and training code are the
-    same. An interrupted run goes on after its last whole epoch. `say` gets one line per epoch.
+    same. An interrupted run goes on after its last whole epoch. Where the paper's protocol trains
+    and selects on the same images as the common one, the common run's network is scored instead of
+    training it a second time. `say` gets one line per epoch.
     """
-    folder = results.run_folder(study, params["id"], seed)
-    rows = np.arange(len(dataset))
-    if params.get("classes"):
-        chosen = datasets.select_classes(dataset, params["classes"])
-        kept = [name in chosen.classes for name in dataset.classes]
-        rows, dataset = np.flatnonzero(np.array(kept)[dataset.labels]), chosen
-    identity = {
-        "params": params,
-        "seed": seed,
-        "data": dataset.provenance["sha256"],
-        "code": results.code_sha256(CODE),
-    }
+    params = transfer.settle(params)
+    task = Task(params, dataset, seed, CODE)
+    folder = results.run_folder(study, params["id"], seed, params["protocol"])
     with results.locked(folder):
-        return _presented_or_trained(params, dataset, rows, folder, seed, identity, say)
-
-
-def _presented_or_trained(params, dataset, rows, folder, seed, identity, say) -> results.Run:
-    with contextlib.suppress(results.ResultError):
-        finished = results.read_run(folder)
-        if _identity(finished.metrics) == identity and (folder / "model.keras").is_file():
+        finished = task.finished(folder, "model.keras")
+        if finished:
             say(f"finished run of the same parameters, data, code and seed: {folder.name}")
             return finished
-    return _Training(params, dataset, rows, folder, seed, identity, say).run()
+        training = _Training(task, folder, say)
+        if params["protocol"] != "official":
+            common = Task(params | {"protocol": "official"}, dataset, seed, CODE)
+            done = common.finished(
+                results.run_folder(study, params["id"], seed), "model.keras"
+            )
+            if done and task.trains_like(common):
+                return training.take_over(done)
+        return training.run()
+
+
+def run_protocols(
+    complete: list[dict[str, Any]],
+    dataset: datasets.Dataset,
+    study: str | Path,
+    seed: int = 0,
+    say: Any = print,
+) -> list[results.Run]:
+    """The runs of one model, common protocol first; one that the data cannot give is left out."""
+    runs = []
+    for params in complete:
+        try:
+            if len(complete) > 1:
+                say(f"protocol {params['protocol']}")
+            runs.append(run(params, dataset, study, seed, say))
+        except datasets.DataError as error:
+            if params["protocol"] == "official":
+                raise
+            say(f"the paper's protocol is left out: {error}")
+    return runs
 
 
 def runs_or_examples(study: str | Path) -> list[results.Run]:
@@ -112,24 +130,13 @@ def runs_or_examples(study: str | Path) -> list[results.Run]:
     return [run(parameters.model(name, "demo", **limits), dataset, study) for name in models]
 
 
-def _identity(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "params": metrics["params"],
-        "seed": metrics["seed"],
-        "data": metrics["data"]["sha256"],
-        "code": metrics["environment"]["code_sha256"],
-    }
-
-
 class _Training:
-    """State of one training: networks, parts of the data, history and the schedule's counters."""
+    """State of one training: networks, history and the schedule's counters."""
 
-    def __init__(self, params, dataset, rows, folder, seed, identity, say):
-        self.params, self.recipe = params, params["training"]
-        self.dataset, self.rows, self.folder, self.seed = dataset, rows, folder, seed
-        self.identity, self.say = identity, say
+    def __init__(self, task: Task, folder: Path, say: Any) -> None:
+        self.task, self.params, self.recipe, self.seed = task, task.params, task.recipe, task.seed
+        self.folder, self.say, self.extractor = folder, say, None
         self.checkpoint = folder / "checkpoint.npz"
-        self.parts = datasets.split(dataset, params["protocol"], seed)
         self.stages: dict[str, float] = {}
         self.history: list[dict[str, float]] = []
         self.schedule = Schedule(self.recipe)
@@ -140,16 +147,27 @@ class _Training:
             self._build()
         with self._stage("data"):
             images, labels, weights = self._training_data()
+            validation = self._inputs(self.task.part("validation")[0])
         resumed = self._resume()
         if resumed:
             self.say(f"resumed after epoch {resumed}")
         with self._stage("train"):
             while not self.schedule.finished(len(self.history)):
-                self._epoch(images, labels, weights)
+                self._epoch(images, labels, weights, validation)
                 self._save_checkpoint()
-        with self._stage("evaluate"):
-            net, predictions = self._finish()
-        return self._record(net, predictions)
+        return self._finish()
+
+    def take_over(self, done: results.Run) -> results.Run:
+        """Score the network of a run that was trained and selected on the same images."""
+        import keras
+
+        self._set_up()
+        self.best_weights = keras.models.load_model(done.folder / "model.keras").get_weights()
+        self.history = done.history.to_dict("records")
+        self.schedule.state["best_epoch"] = done.metrics["model"]["best_epoch"]
+        self.stages = {k: v for k, v in done.metrics["timing"]["stages"].items() if k == "train"}
+        self.say("trained and selected on the same images as the common run: its network is scored")
+        return self._finish()
 
     @contextlib.contextmanager
     def _stage(self, name: str):
@@ -157,10 +175,8 @@ class _Training:
         yield
         self.stages[name] = round(time.perf_counter() - start, 3)
 
-    def _build(self) -> None:
+    def _set_up(self) -> None:
         import keras
-
-        from fer_utils import augment, layers
 
         keras.backend.clear_session()
         keras.utils.set_random_seed(self.seed)
@@ -170,13 +186,27 @@ class _Training:
             tf.get_logger().setLevel("ERROR")
             tf.config.experimental.enable_op_determinism()
         self.precision = precision_for(self.recipe["precision"])
+
+    def _build(self) -> None:
+        import keras
+
+        from fer_utils import augment, layers
+
+        self._set_up()
         keras.config.set_dtype_policy(self.precision)
-        self.net = layers.fuse(self._network())
+        network = self._network()
+        transfer.load(network, self.recipe["weights"])
         ranges = self.recipe["augmentation"]
-        stack = [keras.Input((48, 48, 1), dtype="uint8")]
-        if ranges:
-            stack.append(augment.random_affine(**ranges, seed=self.seed))
-        self.trainer = keras.Sequential([*stack, self.net])
+        # a frozen base sees every image once, so its features are as good as the images
+        self.extractor = None if ranges else transfer.extractor(network)
+        if self.extractor:
+            self.net = self.trainer = transfer.head(network)
+        else:
+            self.net = layers.fuse(network)
+            stack = [keras.Input((48, 48, 1), dtype="uint8")]
+            if ranges:
+                stack.append(augment.random_affine(**ranges, seed=self.seed))
+            self.trainer = keras.Sequential([*stack, self.net])
         optimizers = {
             "adam": keras.optimizers.Adam,
             "sgd": keras.optimizers.SGD,
@@ -192,33 +222,34 @@ class _Training:
     def _network(self) -> Any:
         from fer_utils import models
 
-        options = {"classes": len(self.dataset.classes), **self._scaling()}
+        options = {"classes": len(self.task.dataset.classes), **self._scaling()}
         return models.build(self.params["builder"], **options, **self.params["options"])
 
     def _scaling(self) -> dict[str, float]:
         if self.recipe["pixels"] == "rescale":
             return {"scale": 1 / 255, "offset": 0.0}
-        pixels = self.dataset.images[self.parts["train"]]
+        pixels = self.task.part("train")[0]
         mean, deviation = float(pixels.mean()), float(pixels.std()) or 1.0
         return {"scale": 1 / deviation, "offset": -mean / deviation}
 
+    def _inputs(self, images: np.ndarray) -> np.ndarray:
+        """What the trained network takes for these images: their pixels or their features."""
+        if not self.extractor:
+            return images[..., None]
+        return transfer.features(self.extractor, images, self.precision, self.say)
+
     def _training_data(self):
-        part = self.parts["train"]
-        limit = self.recipe["train_limit"]
-        if limit and limit < len(part):
-            part = np.sort(np.random.default_rng([self.seed, 1]).permutation(part)[:limit])
         chosen = balance.apply(
-            self.dataset.images[part],
-            self.dataset.labels[part],
+            *self.task.part("train"),
             self.recipe["balance"],
             target=self.recipe["balance_target"],
             seed=self.seed,
         )
         of_class = chosen.weights
         weights = of_class and np.array([of_class[label] for label in chosen.labels.tolist()])
-        return chosen.images[..., None], chosen.labels, weights
+        return self._inputs(chosen.images), chosen.labels, weights
 
-    def _epoch(self, images, labels, weights) -> None:
+    def _epoch(self, images, labels, weights, validation) -> None:
         number = len(self.history) + 1
         # the order depends on seed and epoch alone, so that a resumed run sees the same batches
         order = np.random.default_rng([self.seed, 2, number]).permutation(len(labels))
@@ -232,10 +263,9 @@ class _Training:
             verbose=0,
         ).history
         seconds = time.perf_counter() - start
-        part = self.parts["validation"]
-        validation = self.trainer.evaluate(
-            self.dataset.images[part][..., None],
-            self.dataset.labels[part],
+        scored = self.trainer.evaluate(
+            validation,
+            self.task.part("validation")[1],
             batch_size=EVALUATION_BATCH,
             verbose=0,
             return_dict=True,
@@ -244,8 +274,8 @@ class _Training:
             "epoch": number,
             "loss": logs["loss"][0],
             "accuracy": logs["accuracy"][0],
-            "val_loss": validation["loss"],
-            "val_accuracy": validation["accuracy"],
+            "val_loss": scored["loss"],
+            "val_accuracy": scored["accuracy"],
             "learning_rate": float(self.trainer.optimizer.learning_rate),
             "seconds": round(seconds, 3),
             "images_per_second": round(len(labels) / seconds, 1),
@@ -282,7 +312,7 @@ class _Training:
         state = {
             "schedule": self.schedule.state,
             "history": self.history,
-            "identity": self.identity,
+            "identity": self.task.identity,
         }
         with results.replacing(self.checkpoint) as temporary, open(temporary, "wb") as file:
             np.savez(file, state=np.array(json.dumps(state)), **arrays)
@@ -292,7 +322,7 @@ class _Training:
         try:
             with np.load(self.checkpoint, allow_pickle=False) as saved:
                 state = json.loads(str(saved["state"]))
-                if state["identity"] != self.identity:
+                if state["identity"] != self.task.identity:
                     return 0
                 values = [saved[f"variable_{i}"] for i in range(len(self._variables()))]
                 best = [saved[f"best_{i}"] for i in range(len(self.net.weights))]
@@ -304,100 +334,59 @@ class _Training:
         self.history, self.best_weights = state["history"], best
         return len(self.history)
 
-    def _finish(self) -> tuple[Any, dict[str, dict[str, np.ndarray]]]:
-        """The best weights in a float32 network, and its probabilities for every part.
+    def _finish(self) -> results.Run:
+        """Score the best weights in a float32 network and write the run's files.
 
-        float32 so that whoever loads model.keras gets the recorded probabilities on any machine.
+        float32 so that whoever loads model.keras gets the recorded probabilities on any machine;
+        a frozen base's features alone have the precision of the training.
         """
         import keras
 
-        keras.config.set_dtype_policy("float32")
-        final = self._network()
-        final.set_weights(self.best_weights)
-        predictions = {}
-        for role, name in self._split_names().items():
-            part = self.parts[role]
-            predictions[name] = {
-                "probabilities": final.predict(
-                    self.dataset.images[part][..., None], batch_size=EVALUATION_BATCH, verbose=0
-                ),
-                "labels": self.dataset.labels[part],
-                "index": self.rows[part],
-            }
-        return final, predictions
-
-    def _split_names(self) -> dict[str, str]:
-        """Name of each part: the official split it is equal to, else its role."""
-        names = {}
-        for role, part in self.parts.items():
-            usage = set(self.dataset.usage[part])
-            whole = len(usage) == 1 and np.isin(self.dataset.usage, list(usage)).sum() == len(part)
-            names[role] = str(usage.pop()) if whole else role
-        if np.array_equal(self.parts["validation"], self.parts["test"]):
-            names["validation"] = names["test"]
-        return names
-
-    def _record(self, net: Any, predictions: dict[str, dict[str, np.ndarray]]) -> results.Run:
-        import keras
-
-        names, classes = self._split_names(), self.dataset.classes
-        scores = {
-            name: evaluation.scores(of["labels"], of["probabilities"], classes)
-            for name, of in predictions.items()
-        }
-        known = quality.in_reference(
-            self.dataset.images[self.parts["test"]], self.dataset.images[self.parts["train"]]
-        )
-        test = predictions[names["test"]]
-        if known.any() and not known.all():
-            scores[f"{names['test']}_not_in_training"] = evaluation.scores(
-                test["labels"][~known], test["probabilities"][~known], classes
+        with self._stage("evaluate"):
+            keras.config.set_dtype_policy("float32")
+            final = self._network()
+            scored = final
+            if self.extractor:
+                transfer.load(final, self.recipe["weights"])
+                scored = transfer.head(final)
+            scored.set_weights(self.best_weights)
+            images = self.task.dataset.images
+            predictions = self.task.predictions(
+                lambda part: scored.predict(
+                    self._inputs(images[part]), batch_size=EVALUATION_BATCH, verbose=0
+                )
             )
-        provenance = self.dataset.provenance
         seconds = sum(entry["seconds"] for entry in self.history)
         rates = [entry["images_per_second"] for entry in self.history]
-        metrics = {
-            "schema_version": results.SCHEMA_VERSION,
-            "run_id": self.params["id"],
-            "seed": self.seed,
-            "params": self.params,
-            "data": {
-                "synthetic": bool(provenance.get("synthetic", False)),
-                **{
-                    key: provenance[key]
-                    for key in ("kind", "source", "sha256", "pixels_sha256", "counts", "split")
-                },
-            },
-            "protocol": {
-                "name": self.params["protocol"],
-                **names,
-                "classes": list(classes),
-                "selected_on": f"{self.recipe['keep_best']} of {names['validation']}",
-            },
-            "environment": {
-                **results.environment(),
-                "backend": keras.backend.backend(),
-                "precision": self.precision,
-                "device": _device(),
-                "code_sha256": self.identity["code"],
-            },
-            "timing": {
-                "training_seconds": round(seconds, 3),
-                "images_per_second": float(np.median(rates)),
-                "stages": self.stages,
-                "peak_memory_mb": _peak_memory_mb(),
-                "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            },
-            "model": {
-                "parameters": int(net.count_params()),
+        start = transfer.kind(self.params)
+        metrics = self.task.record(
+            predictions,
+            model={
+                **({"weights": start} if start else {}),
+                "parameters": int(final.count_params()),
                 "epochs_run": len(self.history),
                 "best_epoch": self.schedule.state["best_epoch"],
                 "stopped_early": len(self.history) < self.recipe["epochs"],
             },
-            "scores": scores,
-        }
+            timing={
+                "training_seconds": round(seconds, 3),
+                "images_per_second": float(np.median(rates)),
+                "stages": self.stages,
+            },
+            engine={
+                "backend": keras.backend.backend(),
+                "precision": self.precision,
+                "device": _device(),
+            },
+        )
         history = pd.DataFrame(self.history)
-        run = results.write_run(self.folder, metrics, history, predictions, net)
+        run = results.write_run(
+            self.folder,
+            metrics,
+            history,
+            predictions,
+            lambda folder: final.save(folder / "model.keras"),
+        )
         self.checkpoint.unlink(missing_ok=True)
         return run
 
@@ -417,11 +406,6 @@ def _device() -> str:
     return "cpu"
 
 
-def _peak_memory_mb() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak / (1024**2 if sys.platform == "darwin" else 1024))
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Command line of the headless training; exit status 0, or 2 with one message."""
     parser = argparse.ArgumentParser(
@@ -438,18 +422,27 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resize", action="store_true", help="scale images of other sizes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int)
+    parser.add_argument(
+        "--protocol",
+        choices=["official", "paper"],
+        help="the common protocol or the paper's own only (default: both)",
+    )
     options = parser.parse_args(arguments)
     limits = {} if options.epochs is None else {"epochs": options.epochs}
     try:
         if options.seed < 0:
             raise parameters.ParameterError(f"--seed is {options.seed} but must be at least 0")
-        params = parameters.model(options.params, options.profile, **limits)
-        finished = run(
-            params,
-            datasets.load(options.data, options.on_bad, resize=options.resize),
-            Path(options.results).absolute(),
-            options.seed,
-        )
+        complete = parameters.protocols(options.params, options.profile, **limits)
+        if options.protocol:
+            complete = complete[:1] if options.protocol == "official" else complete[-1:]
+        dataset = datasets.load(options.data, options.on_bad, resize=options.resize)
+        study = Path(options.results).absolute()
+        for finished in run_protocols(complete, dataset, study, options.seed):
+            protocol, test = finished.metrics["protocol"], finished.test
+            print(
+                f"{finished.folder}: {test['accuracy']:.3f} of {test['n']:,} {protocol['test']} "
+                f"images right, {protocol['name']} protocol"
+            )
     except (datasets.DataError, parameters.ParameterError, results.ResultError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -459,7 +452,6 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on after the last epoch", file=sys.stderr)
         return 130
-    print(f"{finished.folder}: accuracy {finished.test['accuracy']:.3f}")
     return 0
 
 

@@ -33,7 +33,7 @@ def write(folder, change=None, text=None, name="mine.yaml"):
         ({"training": {"batch_size": "many"}}, ["batch_size", "'many'", "without quotes"]),
         ({"training": {"optimizer": "adamm"}}, ["optimizer", "adamm", "adam, sgd"]),
         ({"training": {"augmentation": {"rotate": 3}}}, ["augmentation.rotate", "rotation"]),
-        ({"protocol": "private"}, ["protocol", "official, kaggle, pooled, holdout"]),
+        ({"protocol": "private"}, ["protocol", "official, publictest, holdout, kaggle, pooled"]),
         ({"id": "other"}, ["`id`", "other", "file's name"]),
         ({"colour": 1}, ["unknown parameter `colour`"]),
     ],

@@ -32,7 +32,7 @@ def build(study: str | Path) -> Path:
     study = Path(study)
     runs, _ = on_same_data(finished_runs(study))
     chapters = [_chapter(study, "report", "report/notebook.ipynb")]
-    for name in ("explore", "balance"):
+    for name in ("explore", "preprocess", "balance"):
         if (study / name / "notebook.ipynb").is_file():
             chapters.append(_chapter(study, name, f"{name}/notebook.ipynb"))
     for run in runs:

@@ -1,0 +1,65 @@
+"""The effect of a preprocessing step: one small network trained with and without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fer_utils import claims, parameters, preprocess, results, training
+from fer_utils.datasets import Dataset
+
+MODEL = "basic_cnn"
+
+
+def run(
+    dataset: Dataset,
+    steps: dict[str, Callable[[np.ndarray], np.ndarray]],
+    folder: Path,
+    train_limit: int,
+    epochs: int,
+    seed: int = 0,
+) -> dict[str, results.Run]:
+    """A run of the Basic CNN for each step, on `train_limit` Training images (0: all).
+
+    Selected and scored on PublicTest; PrivateTest is left out of the data altogether.
+    """
+    train = np.flatnonzero(dataset.usage == "Training")
+    if 0 < train_limit < len(train):
+        train = np.random.default_rng([seed, 1]).permutation(train)[:train_limit]
+    public = np.flatnonzero(dataset.usage == "PublicTest")
+    part = dataset.take(np.sort(np.concatenate([train, public])))
+    limits: dict[str, Any] = {"epochs": epochs, "early_stopping": None}
+    params = parameters.model(MODEL, **limits) | {"protocol": "publictest"}
+    runs = {}
+    for name, step in steps.items():
+        print(f"step {name}")
+        place = folder / "".join(c if c.isalnum() else "_" for c in name)
+        done = preprocess.apply(part, name, step)
+        runs[name] = training.run(params, done, place, seed)
+    return runs
+
+
+def table(runs: dict[str, results.Run]) -> pd.DataFrame:
+    """Accuracy of each step with its interval, and the paired difference to the first, "none"."""
+    plain = next(iter(runs.values()))
+    rows = []
+    for name, done in runs.items():
+        score = done.test
+        difference, low, high = claims.accuracy_difference(done, plain)
+        rows.append(
+            {
+                "step": name,
+                "n": score["n"],
+                "accuracy": score["accuracy"],
+                "low": score["accuracy_low"],
+                "high": score["accuracy_high"],
+                "difference": difference,
+                "difference_low": low,
+                "difference_high": high,
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,40 @@
+"""What a network sees: the feature maps of its layers and the filters of its first convolution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def mapped_layers(network: Any, most: int = 8) -> list[str]:
+    """Names of the convolutions and max-pools, in order; at most `most`, evenly chosen."""
+    names = [
+        layer.name
+        for layer in network.layers
+        if type(layer).__name__ in ("Conv2D", "MaxPooling2D") and len(layer.output.shape) == 4
+    ]
+    if len(names) <= most:
+        return names
+    return [names[i] for i in np.linspace(0, len(names) - 1, most).round().astype(int)]
+
+
+def feature_maps(network: Any, image: np.ndarray, layers: list[str]) -> dict[str, np.ndarray]:
+    """Output (h, w, channels) of the named layers for one image uint8 (48, 48).
+
+    choudhari (section 3.3) describes networks by these maps, layer by layer.
+    """
+    import keras
+
+    outputs = [network.get_layer(name).output for name in layers]
+    probe = keras.Model(network.inputs, outputs)
+    maps = probe.predict(image[None, ..., None], verbose=0)
+    maps = maps if isinstance(maps, list) else [maps]
+    return dict(zip(layers, (found[0] for found in maps), strict=True))
+
+
+def first_filters(network: Any) -> np.ndarray:
+    """Kernels (n, k, k) of the first convolution, averaged over its input channels."""
+    first = next(layer for layer in network.layers if type(layer).__name__ == "Conv2D")
+    kernel = np.asarray(first.get_weights()[0])
+    return kernel.mean(axis=2).transpose(2, 0, 1)

@@ -1,0 +1,50 @@
+"""Finished runs as predictors, and their speed under one setting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from fer_utils.results import ResultError, Run
+
+BATCHES = (1, 256)
+
+
+def predictor(run: Run) -> Callable[[np.ndarray], np.ndarray]:
+    """Probabilities float32 (n, classes) of images uint8 (n, 48, 48), by a run's saved model."""
+    if (run.folder / "model.joblib").is_file():
+        import joblib
+
+        return joblib.load(run.folder / "model.joblib").predict
+    if not (run.folder / "model.keras").is_file():
+        raise ResultError(f"{run.folder}: no model.keras here; re-run the model")
+    import keras
+
+    network = keras.models.load_model(run.folder / "model.keras", compile=False)
+    return lambda images: network.predict(images[..., None], batch_size=256, verbose=0)
+
+
+def speeds(runs: list[Run], images: np.ndarray, seconds: float = 2.0) -> pd.DataFrame:
+    """Images per second of each run, one after the other in one process on the same images.
+
+    A column for each batch size; each is the median of at least three calls after one that is not
+    counted, `seconds` of them at most.
+    """
+    rows = []
+    for run in runs:
+        predict = predictor(run)
+        row = {"run_id": run.metrics["run_id"], "seed": run.metrics["seed"]}
+        for batch in BATCHES:
+            inputs = np.resize(images, (batch, 48, 48))
+            predict(inputs)
+            taken: list[float] = []
+            while len(taken) < 3 or (sum(taken) < seconds and len(taken) < 25):
+                start = time.perf_counter()
+                predict(inputs)
+                taken.append(time.perf_counter() - start)
+            row[f"batch_{batch}"] = round(batch / float(np.median(taken)), 1)
+        rows.append(row)
+    return pd.DataFrame(rows)

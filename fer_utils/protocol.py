@@ -1,0 +1,162 @@
+"""A model's task under one protocol: the parts of the data, their scores and the run's record."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_utils import datasets, evaluation, quality, results
+
+
+class Task:
+    """What a model is trained, selected and tested on, by its parameters and seed.
+
+    `dataset` holds the classes of the task, `rows` its places in the whole data, `parts` the
+    indices of train, validation and test, `names` what their scores are called: the official split
+    that a part is equal to, else its role.
+    """
+
+    def __init__(
+        self, params: dict[str, Any], dataset: datasets.Dataset, seed: int, code: tuple[str, ...]
+    ) -> None:
+        self.params, self.recipe, self.seed = params, params["training"], seed
+        self.rows = np.arange(len(dataset))
+        if params.get("classes"):
+            chosen = datasets.select_classes(dataset, params["classes"])
+            kept = [name in chosen.classes for name in dataset.classes]
+            self.rows, dataset = np.flatnonzero(np.array(kept)[dataset.labels]), chosen
+        self.dataset = dataset
+        self.parts = datasets.split(dataset, params["protocol"], seed)
+        self.training_split = self.parts["train"]  # whole, also where a limit cuts it
+        limit, part = self.recipe["train_limit"], self.parts["train"]
+        if limit and limit < len(part):
+            drawn = np.random.default_rng([seed, 1]).permutation(part)[:limit]
+            self.parts["train"] = np.sort(drawn)
+        self.names = self._names()
+        self.identity = {
+            "params": params,
+            "seed": seed,
+            "data": dataset.provenance["sha256"],
+            "code": results.code_sha256(code),
+        }
+
+    def _names(self) -> dict[str, str]:
+        names = {}
+        for role, part in self.parts.items():
+            usage = set(self.dataset.usage[part])
+            whole = len(usage) == 1 and np.isin(self.dataset.usage, list(usage)).sum() == len(part)
+            names[role] = str(usage.pop()) if whole else role
+        if np.array_equal(self.parts["validation"], self.parts["test"]):
+            names["validation"] = names["test"]
+        return names
+
+    def finished(self, folder: Path, model: str) -> results.Run | None:
+        """The run in a folder if it is complete and of this task, with its file `model`."""
+        with contextlib.suppress(results.ResultError):
+            found = results.read_run(folder)
+            record = found.metrics
+            identity = {
+                "params": record["params"],
+                "seed": record["seed"],
+                "data": record["data"]["sha256"],
+                "code": record["environment"]["code_sha256"],
+            }
+            if identity == self.identity and (folder / model).is_file():
+                return found
+        return None
+
+    def part(self, role: str) -> tuple[np.ndarray, np.ndarray]:
+        """Images uint8 (n, 48, 48) and labels (n,) of "train", "validation" or "test"."""
+        index = self.parts[role]
+        return self.dataset.images[index], self.dataset.labels[index]
+
+    def trains_like(self, other: Task) -> bool:
+        """Do both train and select on the same images, so that one training serves both?"""
+        return all(
+            np.array_equal(self.rows[self.parts[role]], other.rows[other.parts[role]])
+            for role in ("train", "validation")
+        )
+
+    def predictions(
+        self, probabilities: Callable[[np.ndarray], np.ndarray]
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """What predictions.npz holds: every part's probabilities, labels and places in the data.
+
+        `probabilities` is called once for each part with its indices into the task's data.
+        """
+        return {
+            name: {
+                "probabilities": np.asarray(probabilities(self.parts[role]), np.float32),
+                "labels": self.dataset.labels[self.parts[role]],
+                "index": self.rows[self.parts[role]],
+            }
+            for role, name in self.names.items()
+        }
+
+    def scores(self, predictions: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, Any]]:
+        """Scores of every part, and of the test part without what is known from training."""
+        classes, name = self.dataset.classes, self.names["test"]
+        scores = {
+            part: evaluation.scores(of["labels"], of["probabilities"], classes)
+            for part, of in predictions.items()
+        }
+        known = quality.in_reference(
+            self.part("test")[0], self.dataset.images[self.training_split]
+        )
+        if known.any() and not known.all():
+            of = predictions[name]
+            scores[f"{name}_not_in_training"] = evaluation.scores(
+                of["labels"][~known], of["probabilities"][~known], classes
+            )
+        return scores
+
+    def record(
+        self,
+        predictions: dict[str, dict[str, np.ndarray]],
+        model: dict[str, Any],
+        timing: dict[str, Any],
+        engine: dict[str, Any],
+    ) -> dict[str, Any]:
+        """metrics.json: `model`, `timing` and `engine` (backend, precision, device) are told."""
+        provenance = self.dataset.provenance
+        keys = ("kind", "source", "sha256", "pixels_sha256", "counts", "split")
+        return {
+            "schema_version": results.SCHEMA_VERSION,
+            "run_id": self.params["id"],
+            "seed": self.seed,
+            "params": self.params,
+            "data": {
+                "synthetic": bool(provenance.get("synthetic", False)),
+                **{key: provenance[key] for key in keys},
+            },
+            "protocol": {
+                "name": self.params["protocol"],
+                **self.names,
+                "classes": list(self.dataset.classes),
+                "selected_on": f"{self.recipe['keep_best']} of {self.names['validation']}",
+            },
+            "environment": {
+                **results.environment(),
+                **engine,
+                "code_sha256": self.identity["code"],
+            },
+            "timing": {
+                **timing,
+                "peak_memory_mb": _peak_memory_mb(),
+                "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            },
+            "model": model,
+            "scores": self.scores(predictions),
+        }
+
+
+def _peak_memory_mb() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak / (1024**2 if sys.platform == "darwin" else 1024))

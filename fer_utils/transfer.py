@@ -29,23 +29,22 @@ _places: dict[str, Path] = {}  # of local weights files, by content; records kee
 def settle(params: dict[str, Any]) -> dict[str, Any]:
     """Parameters with what their weights turn out to be; unchanged where no weights are asked for.
 
-    `training.weights` becomes {"kind": "imagenet" or "file", "name", "sha256"}. Where ImageNet
-    weights can be had neither from Keras' cache nor from the network, the model's `from_scratch`
-    section takes effect and `weights` is None. ParameterError for a wrong weights file.
+    `training.weights` becomes {"kind": "imagenet" or "file", "name", "sha256"}. Without weights,
+    or where ImageNet's can be had neither from Keras' cache nor from the network, the model's
+    `from_scratch` section takes effect. ParameterError for a wrong weights file.
     """
     params = copy.deepcopy(params)
     fallback = params.pop("from_scratch", {})
     asked = params["training"]["weights"]
-    if asked is None or isinstance(asked, dict):
+    if isinstance(asked, dict):
         return params
     if asked == "imagenet":
-        if _kept_by_keras().is_file() or _reachable():
-            params["training"]["weights"] = {"kind": "imagenet", "name": IMAGENET, "sha256": None}
-            return params
-        params = merge(params, fallback)
-        params["training"]["weights"] = None
-        return params
-    params["training"]["weights"] = _local(asked)
+        found = _kept_by_keras().is_file() or _reachable()
+        asked = {"kind": "imagenet", "name": IMAGENET, "sha256": None} if found else None
+    elif asked:
+        asked = _local(asked)
+    params = params if asked else merge(params, fallback)
+    params["training"]["weights"] = asked
     return params
 
 

@@ -6,7 +6,16 @@ import pytest
 from fer_utils import layers, models
 from fer_utils.parameters import ParameterError
 
-PARAMETERS = {"basic_cnn": 839_047, "deep_cnn": 2_651_623}
+PARAMETERS = {
+    "basic_cnn": 839_047,
+    "dcnn_three_class": 2_395_075,
+    "deep_cnn": 2_651_623,
+    "heavy_cnn": 5_279_431,
+    "light_cnn": 1_469_543,
+    "pipeline_cnn": 684_423,
+    "resnet50": 24_114_055,
+    "six_layer_cnn": 1_210_311,
+}
 
 
 def test_every_builder_has_its_count_here():
@@ -17,27 +26,75 @@ def test_every_builder_has_its_count_here():
 def test_parameter_count_is_the_documented_one(name):
     network = models.build(name)
     assert network.count_params() == PARAMETERS[name]
-    assert f"{PARAMETERS[name]:,}" in models._BUILDERS[name].__doc__
+    assert f"{PARAMETERS[name]:,}" in models.describe(name)
 
 
 @pytest.mark.parametrize("name", sorted(PARAMETERS))
 def test_pixels_in_float32_probabilities_out(name):
     images = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 1), dtype=np.uint8)
-    output = models.build(name, classes=3).predict(images, verbose=0)
+    small = {"size": 48} if name == "resnet50" else {}
+    output = models.build(name, classes=3, **small).predict(images, verbose=0)
     assert output.shape == (3, 3) and output.dtype == np.float32
     np.testing.assert_allclose(output.sum(axis=1), 1, atol=1e-5)
+
+
+def test_sizes_are_those_that_the_papers_give():
+    assert 1_150_000 < PARAMETERS["six_layer_cnn"] < 1_250_000
+    assert PARAMETERS["heavy_cnn"] > 5_000_000
+    assert 1_400_000 < PARAMETERS["light_cnn"] < 1_600_000
+
+
+def layers_of(name, kind):
+    return [layer for layer in models.build(name).layers if type(layer).__name__ == kind]
+
+
+@pytest.mark.parametrize(
+    ("name", "filters", "kernels", "dropouts", "dense"),
+    [
+        ("basic_cnn", [32, 64], [3] * 2, [], [128]),
+        ("deep_cnn", [32, 32, 64, 64, 128, 128], [3] * 6, [0.25] * 3 + [0.5], [512]),
+        ("six_layer_cnn", [64, 64, 128, 128, 256, 256], [3] * 6, [0.2] * 2, [64]),
+        ("dcnn_three_class", [64, 64, 128, 128, 256, 256], [5, 5, 3, 3, 3, 3],
+         [0.4, 0.4, 0.5, 0.6], [128]),
+        ("heavy_cnn", [64, 64, 128, 128, 256], [3] * 5, [0.25] * 3 + [0.5], [512]),
+        ("light_cnn", [32, 32, 64, 64, 128], [3] * 5, [0.4] * 3 + [0.5], [288]),
+        ("pipeline_cnn", [32, 64, 128], [3] * 3, [0.25] * 3 + [0.5], [128]),
+    ],
+)  # fmt: skip
+def test_layers_have_the_sizes_of_the_docstring(name, filters, kernels, dropouts, dense):
+    convolutions = layers_of(name, "Conv2D")
+    assert [layer.filters for layer in convolutions] == filters
+    assert [layer.kernel_size for layer in convolutions] == [(k, k) for k in kernels]
+    assert [layer.rate for layer in layers_of(name, "Dropout")] == dropouts
+    assert [layer.units for layer in layers_of(name, "Dense")][:-1] == dense
+
+
+def test_pools_of_the_six_layer_network():
+    pools = layers_of("six_layer_cnn", "MaxPooling2D")
+    assert [pool.pool_size for pool in pools] == [(3, 3), (3, 3), (2, 2)]
+    assert [pool.strides for pool in pools] == [(2, 2)] * 3
+
+
+def test_dcnn_is_elu_and_he_normal_throughout():
+    for layer in layers_of("dcnn_three_class", "Conv2D"):
+        assert layer.activation.__name__ == "elu"
+        assert type(layer.kernel_initializer).__name__ == "HeNormal"
+
+
+@pytest.mark.parametrize(
+    ("fine_tune", "trained"), [("head", 4), ("last_stage", 4 + 40), ("all", 4 + 212)]
+)
+def test_resnet50_trains_what_is_asked_for(fine_tune, trained):
+    network = models.build("resnet50", fine_tune=fine_tune, size=48)
+    assert len(network.trainable_weights) == trained
+    with pytest.raises(ParameterError, match="valid are head, last_stage, all"):
+        models.build("resnet50", fine_tune="top")
 
 
 def test_layers_are_those_of_the_paper():
     kinds = [type(layer).__name__ for layer in models.build("deep_cnn").layers]
     assert kinds.count("Conv2D") == 6 and kinds.count("BatchNormalization") == 6
     assert kinds.count("MaxPooling2D") == 3 and kinds.count("Dropout") == 4
-    filters = [
-        layer.filters
-        for layer in models.build("basic_cnn").layers
-        if type(layer).__name__ == "Conv2D"
-    ]
-    assert filters == [32, 64]
 
 
 def test_unknown_model_and_option_are_named():

@@ -82,7 +82,8 @@ def test_terminal_tells_progress_outcome_and_report(clone, first):
         assert f"[{number}/{len(EXPECTED['order'])}] {name}" in first
     assert re.search(r"epoch +2/16 +loss \d\.\d+ .* images/s", first)
     assert "synthetic faces, not FER2013" in first
-    assert re.search(r"Basic CNN +0 +PrivateTest +\d+\.\d%", first)
+    assert re.search(r"Basic CNN +0 +7 +PrivateTest +\d+\.\d%", first)
+    assert "claims   33 cannot be decided" in first
     assert str(clone.study / "report.html") in first
 
 
@@ -93,16 +94,19 @@ def test_every_promised_file_is_there(clone, first):
 
 
 def test_key_numbers_are_the_expected_ones(clone, first):
-    for run in results.finished_runs(clone.study):
-        expected = EXPECTED["runs"][run.metrics["run_id"]]
+    runs = {run.place: run for run in results.finished_runs(clone.study)}
+    assert sorted(runs) == sorted(EXPECTED["runs"])
+    for place, run in runs.items():
+        expected = EXPECTED["runs"][place]
         assert run.metrics["model"]["parameters"] == expected["parameters"]
         assert run.metrics["model"]["epochs_run"] == expected["epochs"]
         assert {k: v["n"] for k, v in run.metrics["scores"].items()} == expected["n"]
-        support = {k: v["support"] for k, v in run.test["per_class"].items()}
-        assert support == EXPECTED["support"]
-        assert run.metrics["data"]["counts"] == EXPECTED["counts"]
         low, high = expected["accuracy_between"]
         assert low <= run.test["accuracy"] <= high
+    basic = runs["runs/basic_cnn/seed_0"]
+    support = {k: v["support"] for k, v in basic.test["per_class"].items()}
+    assert support == EXPECTED["support"]
+    assert basic.metrics["data"]["counts"] == EXPECTED["counts"]
 
 
 def test_tables_follow_from_the_records(clone, first):
@@ -110,6 +114,8 @@ def test_tables_follow_from_the_records(clone, first):
     table = pd.read_csv(clone.study / "compare" / "comparison.csv")
     pd.testing.assert_frame_equal(table, results.comparison(runs), check_dtype=False)
     verdicts = pd.read_csv(clone.study / "compare" / "verdicts.csv")
+    assert len(verdicts) == 33  # every claim of the papers and of the literature they cite
+    assert verdicts[["reason", "command"]].notna().all(axis=None)
     columns = ["paper", "claim", "claimed", "measured", "low", "high", "verdict", "reason"]
     assert verdicts.columns.tolist()[:8] == columns
     assert set(verdicts["verdict"]) == {"cannot be decided"}  # synthetic faces decide nothing
@@ -151,6 +157,7 @@ def test_second_run_does_nothing_and_is_quick(clone, first):
         ("fer_utils/ferplus.py", {"01_explore", "report"}),
         ("fer_utils/report/style.css", {"report"}),
         ("notebooks/03_balance.ipynb", {"03_balance", "report"}),
+        ("params/models/pca_knn.yaml", {"05_classical pca_knn", "06_compare", "report"}),
         ("params/claims.yaml", {"06_compare", "report"}),
     ],
 )
@@ -187,6 +194,59 @@ def test_only_leaves_the_other_models_alone(clone, first):
     finally:
         for path, old in zip(files, before, strict=True):
             os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
+
+
+MY_CNN = '''
+
+@builder
+def my_cnn(classes: int = 7, scale: float = 1 / 255, offset: float = 0.0) -> keras.Model:
+    """My network."""
+    from keras import Sequential, layers
+
+    return Sequential(
+        [
+            *_pixels(scale, offset),
+            layers.Conv2D(16, 3, activation="relu"),
+            layers.GlobalAveragePooling2D(),
+            _probabilities(classes),
+        ]
+    )
+'''
+MY_FILE = """id: my_cnn
+title: My CNN
+paper: mine
+builder: my_cnn
+protocol: official
+training: {epochs: 20, batch_size: 64, learning_rate: 1.0e-3}
+"""
+
+
+def test_a_model_is_added_by_one_builder_and_one_parameter_file(clone, first):
+    """The two pieces of the README's section "Add a model", as they stand there."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    unindented = "\n".join(line[3:] for line in readme.splitlines())
+    assert MY_FILE.strip() in unindented
+    shown = MY_CNN.strip().replace('"""My network."""', '"""My network, one line on what it is."""')
+    assert shown in unindented
+    builders = clone.root / "fer_utils" / "models.py"
+    good, old = builders.read_text(encoding="utf-8"), builders.stat()
+    mine = clone.root / "params" / "models" / "my_cnn.yaml"
+    builders.write_text(good + MY_CNN)
+    mine.write_text(MY_FILE)
+    try:
+        assert "my_cnn" in clone.run("--list").stdout
+        done = clone.run("--only", "my_cnn")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert re.search(r"My CNN +0 +7 +PrivateTest", done.stdout)
+        table = pd.read_csv(clone.study / "compare" / "comparison.csv")
+        assert {"my_cnn", "basic_cnn"} <= set(table["run_id"])
+        assert "My CNN, seed 0" in (clone.study / "report.html").read_text(encoding="utf-8")
+    finally:
+        mine.unlink()
+        shutil.rmtree(clone.study / "runs" / "my_cnn", ignore_errors=True)
+        builders.write_text(good)
+        os.utime(builders, ns=(old.st_atime_ns, old.st_mtime_ns))
+    assert clone.run().returncode == 0
 
 
 def test_failed_notebook_is_told_plainly_and_earlier_results_stay(clone, first):
@@ -250,7 +310,7 @@ def test_other_data_in_the_same_place_re_run_the_study(clone, first, tmp_path):
 def test_second_run_in_the_same_folder_is_refused_and_killed_one_is_taken_over(clone, first):
     records = clone.study / "runs" / "basic_cnn" / "seed_0" / "metrics.json"
     before = json.loads(records.read_text())
-    clone.touch("notebooks/04_train.ipynb")
+    clone.touch("params/models/basic_cnn.yaml")
     process = clone.start()
     counter = clone.study / ".counter"
     deadline = time.time() + 60
@@ -340,7 +400,7 @@ def test_dry_run_checks_the_data_and_prints_its_table(tmp_path):
     assert done.returncode == 0, done.stderr
     assert re.search(r"happiness +\d+ +\d+ +\d+ +\d+", done.stdout)
     assert "PrivateTest images in Training" in done.stdout
-    assert "6 notebooks would run" in done.stdout
+    assert "15 notebooks would run" in done.stdout
     assert not list(tmp_path.glob("*/runs"))
 
 

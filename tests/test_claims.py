@@ -1,0 +1,186 @@
+"""Verdicts: each kind of claim is judged by the right number, and undecided ones say why."""
+
+import numpy as np
+import pytest
+from runs import make_run
+
+from fer_utils import claims, parameters
+
+ANGER, DISGUST, FEAR, HAPPINESS, SADNESS, SURPRISE, NEUTRAL = range(7)
+
+
+def verdict_of(runs, claim):
+    table = claims.verdicts(runs).set_index("claim")
+    return table.loc[next(name for name in table.index if claim in name)]
+
+
+@pytest.mark.parametrize(("correct", "verdict"), [(26, "reproduced"), (50, "better"), (5, "worse")])
+def test_verdict_follows_from_the_interval(tmp_path, correct, verdict):
+    row = verdict_of([make_run(tmp_path, correct=correct, protocol="holdout")], "44 %")
+    assert row["verdict"] == verdict and row["measured"] == pytest.approx(correct / 60)
+    assert row["folder"] == "runs/basic_cnn/seed_0/holdout"
+    assert f"{correct} of 60 images of PublicTest, holdout protocol" in row["reason"]
+
+
+def test_the_common_protocol_does_not_decide_a_claim_made_under_another(tmp_path):
+    row = verdict_of([make_run(tmp_path)], "44 %")
+    assert row["verdict"] == "cannot be decided"
+    assert row["reason"] == "the study has no run of basic_cnn under the holdout protocol"
+    assert row["command"] == "./run_all.sh --data PATH --only basic_cnn"
+
+
+def test_synthetic_faces_decide_no_claim(tmp_path):
+    run = make_run(tmp_path, correct=50, synthetic=True, protocol="holdout")
+    row = verdict_of([run], "44 %")
+    assert row["verdict"] == "cannot be decided" and "synthetic" in row["reason"]
+
+
+@pytest.mark.parametrize("change", [{"epochs": 2}, {"train_limit": 10}, {"learning_rate": 0.1}])
+def test_another_recipe_decides_no_claim(tmp_path, change):
+    row = verdict_of([make_run(tmp_path, correct=50, protocol="holdout", **change)], "44 %")
+    assert row["verdict"] == "cannot be decided" and "full profile" in row["reason"]
+    assert row["measured"] == pytest.approx(50 / 60)
+
+
+IMAGENET = {"kind": "imagenet", "name": "x.h5", "sha256": None}
+
+
+@pytest.mark.parametrize(
+    ("weights", "options", "verdict", "word"),
+    [
+        (IMAGENET, {}, "reproduced", "validation, holdout"),
+        (None, {"size": 48, "fine_tune": "all"}, "cannot be decided", "from scratch"),
+        (IMAGENET | {"kind": "file"}, {}, "cannot be decided", "x.h5"),
+        (IMAGENET, {"fine_tune": "all"}, "cannot be decided", "recipe"),
+    ],
+)
+def test_only_imagenet_weights_decide_the_claims_about_resnet50(
+    tmp_path, weights, options, verdict, word
+):
+    run = make_run(
+        tmp_path, "resnet50", 43, protocol="holdout", weights=weights, options=options
+    )
+    row = verdict_of([run], "72 % validation")
+    assert row["verdict"] == verdict and word in row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("deep", "verdict"), [(50, "reproduced"), (31, "cannot be decided"), (10, "worse")]
+)
+def test_order_of_two_models_is_judged_on_the_same_images(tmp_path, deep, verdict):
+    basic = make_run(tmp_path, protocol="holdout")
+    other = make_run(tmp_path, "deep_cnn", deep, protocol="holdout")
+    row = verdict_of([basic, other], "above Basic")
+    assert row["verdict"] == verdict
+    assert row["measured"] == pytest.approx((deep - 30) / 60)
+    assert row["low"] < row["measured"] < row["high"]
+    assert row["folder"] == (
+        "runs/deep_cnn/seed_0/holdout and runs/basic_cnn/seed_0/holdout"
+    )
+
+
+def test_difference_needs_the_same_images(tmp_path):
+    runs = make_run(tmp_path), make_run(tmp_path, "deep_cnn", n=40)
+    with pytest.raises(ValueError, match="not tested on the same images"):
+        claims.accuracy_difference(*runs)
+
+
+def test_recall_of_a_class_is_counted_in_its_row(tmp_path):
+    labels = np.arange(700) % 7
+    predicted = labels.copy()
+    fear = np.flatnonzero(labels == FEAR)
+    predicted[fear[:56]] = SADNESS
+    run = make_run(tmp_path, "six_layer_cnn", protocol="publictest", n=700, predicted=predicted)
+    row = verdict_of([run], "43.95 % of fear")
+    assert row["measured"] == pytest.approx(0.44) and row["verdict"] == "reproduced"
+    assert "44 of 100 images of fear right, PublicTest" in row["reason"]
+    assert verdict_of([run], "49.77 % of sad")["verdict"] == "better"
+
+
+def test_confused_pair_and_f1_of_the_three_classes(tmp_path):
+    happy, sad, neutral = range(3)
+    labels = np.arange(300) % 3
+    predicted = labels.copy()
+    predicted[np.flatnonzero(labels == sad)[:27]] = neutral
+    run = make_run(tmp_path, "dcnn_three_class", protocol="pooled", n=300, predicted=predicted)
+    row = verdict_of([run], "167 of 608 sad")
+    assert row["measured"] == pytest.approx(0.27) and row["verdict"] == "reproduced"
+    assert verdict_of([run], "75 of 620 neutral")["verdict"] == "better"  # fewer is better
+    f1 = verdict_of([run], "F1 0.74 for sad")
+    assert f1["measured"] == pytest.approx(2 * 73 / (100 + 73))
+    assert f1["low"] < f1["measured"] < f1["high"]
+    macro = verdict_of([run], "macro F1")
+    expected = (1 + 2 * 73 / 173 + 2 * 100 / 227) / 3
+    assert macro["measured"] == pytest.approx(expected) and macro["verdict"] == "better"
+
+
+@pytest.mark.parametrize(("epochs", "verdict"), [(45, "reproduced"), (50, "reproduced"),
+                                                 (60, "worse"), (30, "better")])  # fmt: skip
+def test_number_of_epochs_is_near_the_claimed_one(tmp_path, epochs, verdict):
+    column = [0.5] * epochs
+    history = {"epoch": list(range(1, epochs + 1)), "accuracy": column, "val_accuracy": column}
+    run = make_run(tmp_path, "dcnn_three_class", protocol="pooled", history=history)
+    row = verdict_of([run], "near epoch 45")
+    assert row["measured"] == epochs and row["verdict"] == verdict
+
+
+def test_range_loss_and_last_training_accuracy(tmp_path):
+    history = {"epoch": [1, 2], "accuracy": [0.5, 0.9], "val_accuracy": [0.5, 0.5]}
+    heavy = make_run(tmp_path, "heavy_cnn", protocol="kaggle", n=1000, history=history)
+    row = verdict_of([heavy], "90 to 93 %")
+    assert row["measured"] == pytest.approx(0.9) and row["verdict"] == "reproduced"
+    light = make_run(tmp_path, "light_cnn", 60, protocol="kaggle")
+    loss = verdict_of([light], "training loss is 0.68")
+    assert loss["measured"] == pytest.approx(-np.log(0.7)) and loss["verdict"] == "better"
+
+
+@pytest.mark.parametrize(("second", "verdict"), [(0.6, "reproduced"), (0.4, "worse")])
+def test_validation_above_training_in_every_epoch(tmp_path, second, verdict):
+    history = {"epoch": [1, 2], "accuracy": [0.5, 0.5], "val_accuracy": [0.7, second]}
+    row = verdict_of([make_run(tmp_path, "pipeline_cnn", history=history)], "stays above")
+    assert row["verdict"] == verdict and "epochs" in row["reason"]
+
+
+def test_easiest_and_hardest_classes(tmp_path):
+    labels = np.arange(1400) % 7
+    wrong = {ANGER: 10, HAPPINESS: 20, SURPRISE: 60, NEUTRAL: 70, SADNESS: 80, DISGUST: 120,
+             FEAR: 130}  # fmt: skip
+    predicted = labels.copy()
+    for label, count in wrong.items():
+        predicted[np.flatnonzero(labels == label)[:count]] = (label + 1) % 7
+    run = make_run(tmp_path, "pipeline_cnn", n=1400, predicted=predicted)
+    easy, hard = verdict_of([run], "easiest"), verdict_of([run], "hardest")
+    assert (easy["measured"], easy["verdict"]) == (2, "reproduced")
+    assert (hard["measured"], hard["verdict"]) == (2, "reproduced")
+    assert easy["reason"].startswith("recalls are anger 95%, happiness 90%")
+
+
+def test_every_claim_has_a_row_and_an_undecided_one_says_why_and_what_would_decide(tmp_path):
+    table = claims.verdicts([make_run(tmp_path)])
+    assert len(table) == len(claims.read())
+    undecided = table[table["verdict"] == "cannot be decided"]
+    assert undecided["reason"].str.len().min() > 20
+    assert undecided["command"].str.len().min() > 10
+    assert table.columns.tolist()[:8] == [
+        "paper", "claim", "claimed", "measured", "low", "high", "verdict", "reason"
+    ]  # fmt: skip
+
+
+def test_every_claim_names_a_known_measure_and_model():
+    known = parameters.names("models")
+    for claim in claims.read():
+        if "run" in claim:
+            assert claim["run"] in known and claim["measure"] in claims.MEASURES, claim
+            assert claim["paper"] == parameters.model(claim["run"])["paper"]
+
+
+FER2013_COUNTS = {
+    "PublicTest": {"anger": 467, "fear": 496, "happiness": 895, "sadness": 653},
+    "PrivateTest": {"anger": 491, "fear": 528, "happiness": 879, "sadness": 594},
+}
+
+
+def test_the_counts_of_six_layer_2020_fit_publictest_alone():
+    table = claims.evidence_of_test_set(FER2013_COUNTS)
+    assert table["PublicTest fits"].all() and not table["PrivateTest fits"].any()
+    assert table["PublicTest"].tolist()[2:] == ["218 of 496 is 43.95 %", "325 of 653 is 49.77 %"]

@@ -1,0 +1,116 @@
+"""PCA with neighbours, HOG and LBP with an SVM: right features, honest grids, the usual records."""
+
+import numpy as np
+import pytest
+
+from fer_utils import classical, datasets, inference, parameters, results
+
+GRIDS = {
+    "pca_knn": {"components": [10, 20], "k": [1, 5], "weights": ["distance"]},
+    "hog_svm": {"features": ["hog", "lbp"], "components": [30], "kernel": ["rbf"], "C": [5.0]},
+}
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return datasets.load("synthetic:n=900,seed=1")
+
+
+def params(name):
+    complete = parameters.model(name, None, train_limit=500, grid_limit=300)
+    complete["training"]["grid"] = GRIDS[name]
+    return complete
+
+
+@pytest.fixture(scope="module", params=sorted(GRIDS))
+def finished(request, dataset, tmp_path_factory):
+    return classical.run(params(request.param), dataset, tmp_path_factory.mktemp("study"))
+
+
+def test_hog_of_an_upright_edge_votes_for_horizontal_gradients():
+    image = np.zeros((48, 48), np.uint8)
+    image[:, 24:] = 255
+    votes = classical.hog(image[None]).reshape(-1, 9).sum(axis=0)
+    assert classical.hog(image[None]).shape == (1, 900)
+    assert votes[[0, 8]].sum() > 0.99 * votes.sum()
+
+
+def test_lbp_shares_of_each_cell_sum_to_one_and_tell_flat_from_noise():
+    flat = np.full((48, 48), 100, np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)
+    shares = classical.lbp(np.stack([flat, noise])).reshape(2, 36, 10)
+    np.testing.assert_allclose(shares.sum(axis=2), 1, atol=1e-6)
+    assert shares[0, 14, 8] == 1  # all neighbours as bright as the centre
+    assert shares[1, :, 9].mean() > 0.5  # patterns that are not uniform
+
+
+def test_both_descriptors_stand_side_by_side(dataset):
+    images = dataset.images[:3]
+    both = classical.hog_lbp(images)
+    np.testing.assert_array_equal(both[:, :900], classical.hog(images))
+    np.testing.assert_array_equal(both[:, 900:], classical.lbp(images))
+
+
+def test_run_has_the_files_and_the_record_of_a_network(finished, dataset):
+    run = results.read_run(finished.folder)
+    files = {path.name for path in run.folder.iterdir() if path.name != ".lock"}
+    assert files == {"metrics.json", "history.csv", "predictions.npz", "model.joblib"}
+    test = run.predictions("PrivateTest")
+    assert test["probabilities"].dtype == np.float32
+    np.testing.assert_allclose(test["probabilities"].sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(dataset.labels[test["index"]], test["labels"])
+    assert results.comparison([run])["protocol"].tolist() == ["official"]
+    assert run.metrics["scores"]["PrivateTest"]["accuracy"] > 0.3
+
+
+def test_grid_is_searched_on_validation_and_its_best_entry_is_fitted(finished):
+    grid, chosen = finished.history, finished.metrics["model"]["chosen"]
+    best = grid.loc[grid["val_accuracy"].idxmax()]
+    assert {key: best[key] for key in chosen} == chosen
+    assert finished.metrics["protocol"]["selected_on"] == "val_accuracy of PublicTest"
+
+
+def test_saved_pipeline_gives_the_recorded_probabilities(finished, dataset):
+    test = finished.predictions("PrivateTest")
+    predict = inference.predictor(finished)
+    np.testing.assert_allclose(
+        predict(dataset.images[test["index"]]), test["probabilities"], atol=1e-6
+    )
+
+
+def test_probabilities_of_the_svm_keep_its_predictions(dataset, tmp_path):
+    run = classical.run(params("hog_svm"), dataset, tmp_path)
+    import joblib
+
+    model = joblib.load(run.folder / "model.joblib")
+    images = dataset.images[:100]
+    predicted = model.estimator.predict(classical.FEATURES[model.features](images))
+    np.testing.assert_array_equal(model.predict(images).argmax(axis=1), predicted)
+    assert model.scale > 0
+
+
+def test_finished_run_is_presented_and_the_same_seed_gives_the_same_scores(finished, dataset, tmp_path):
+    name = finished.metrics["run_id"]
+    lines = []
+    study = finished.folder.parent.parent.parent
+    again = classical.run(params(name), dataset, study, say=lines.append)
+    assert again.metrics == finished.metrics and "finished run" in lines[0]
+    other = classical.run(params(name), dataset, tmp_path)
+    assert other.metrics["scores"] == finished.metrics["scores"]
+
+
+def test_every_module_that_a_classical_run_uses_invalidates_it(tmp_path):
+    import json
+    from pathlib import Path
+
+    from fer_utils import study
+
+    notebook = {"cells": [{"cell_type": "code", "source": ["from fer_utils import classical"]}]}
+    (tmp_path / "it.ipynb").write_text(json.dumps(notebook))
+    used = {Path(module).stem for module in study.modules_of(tmp_path / "it.ipynb")}
+    assert used - {"results"} == set(classical.CODE)
+
+
+def test_a_network_is_not_taken_for_a_pipeline_nor_the_other_way_round(tmp_path):
+    with pytest.raises(parameters.ParameterError, match="pca_knn is no network; 05_classical"):
+        parameters.protocols("pca_knn")

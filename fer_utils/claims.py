@@ -116,7 +116,9 @@ def _not_the_papers(run: Run, paper: dict[str, Any]) -> str:
             "run it where Keras can download them, or name your copy in its file (weights: PATH)"
         )
     if wanted == "imagenet" and weights["kind"] != "imagenet":
-        return f"{name} started from {weights['name']}, which is not Keras' file of ImageNet weights"
+        return (
+            f"{name} started from {weights['name']}, which is not Keras' file of ImageNet weights"
+        )
 
     def recipe(of: dict[str, Any]) -> dict[str, Any]:
         return {**of["training"], "weights": None, "options": of.get("options") or {}}

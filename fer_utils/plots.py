@@ -199,9 +199,7 @@ def mistakes(
 
 
 def accuracy_bars(comparison: pd.DataFrame, claims: pd.DataFrame) -> Figure:
-    """Test accuracy of runs with 95 % intervals, and the papers' values (run, claimed) as diamonds.
-
-    """
+    """Test accuracy of runs with 95 % intervals, and the papers' values (run, claimed) as diamonds."""
     table = comparison.sort_values("accuracy", ignore_index=True)
     figure, [[axis]] = _figure(size=(8, 1.3 + 0.42 * len(table)))
     seeds = table["seed"].nunique() > 1

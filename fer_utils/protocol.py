@@ -107,9 +107,7 @@ class Task:
             part: evaluation.scores(of["labels"], of["probabilities"], classes)
             for part, of in predictions.items()
         }
-        known = quality.in_reference(
-            self.part("test")[0], self.dataset.images[self.training_split]
-        )
+        known = quality.in_reference(self.part("test")[0], self.dataset.images[self.training_split])
         if known.any() and not known.all():
             of = predictions[name]
             scores[f"{name}_not_in_training"] = evaluation.scores(

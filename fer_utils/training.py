@@ -81,11 +81,10 @@ def run(
             say(f"finished run of the same parameters, data, code and seed: {folder.name}")
             return finished
         training = _Training(task, folder, say)
-        if params["protocol"] != "official":
+        shared = results.run_folder(study, params["id"], seed)
+        if folder != shared and (shared / "metrics.json").is_file():
             common = Task(params | {"protocol": "official"}, dataset, seed, CODE)
-            done = common.finished(
-                results.run_folder(study, params["id"], seed), "model.keras"
-            )
+            done = common.finished(shared, "model.keras")
             if done and task.trains_like(common):
                 return training.take_over(done)
         return training.run()

@@ -99,9 +99,7 @@ def load(network: Any, weights: dict[str, Any] | None) -> None:
     import keras
 
     if weights["kind"] == "imagenet":
-        place = Path(
-            keras.utils.get_file(IMAGENET, ADDRESS, cache_subdir="models", file_hash=MD5)
-        )
+        place = Path(keras.utils.get_file(IMAGENET, ADDRESS, cache_subdir="models", file_hash=MD5))
     else:
         place = _places[weights["sha256"]]
     arrays = _from_keras(place) if place.suffix == ".keras" else _from_h5(place)

@@ -57,9 +57,7 @@ IMAGENET = {"kind": "imagenet", "name": "x.h5", "sha256": None}
 def test_only_imagenet_weights_decide_the_claims_about_resnet50(
     tmp_path, weights, options, verdict, word
 ):
-    run = make_run(
-        tmp_path, "resnet50", 43, protocol="holdout", weights=weights, options=options
-    )
+    run = make_run(tmp_path, "resnet50", 43, protocol="holdout", weights=weights, options=options)
     row = verdict_of([run], "72 % validation")
     assert row["verdict"] == verdict and word in row["reason"]
 
@@ -74,9 +72,7 @@ def test_order_of_two_models_is_judged_on_the_same_images(tmp_path, deep, verdic
     assert row["verdict"] == verdict
     assert row["measured"] == pytest.approx((deep - 30) / 60)
     assert row["low"] < row["measured"] < row["high"]
-    assert row["folder"] == (
-        "runs/deep_cnn/seed_0/holdout and runs/basic_cnn/seed_0/holdout"
-    )
+    assert row["folder"] == ("runs/deep_cnn/seed_0/holdout and runs/basic_cnn/seed_0/holdout")
 
 
 def test_difference_needs_the_same_images(tmp_path):

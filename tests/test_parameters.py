@@ -113,3 +113,32 @@ def test_every_model_file_tells_paper_claim_protocol_cost_and_command(name):
     head = (parameters.PARAMS / "models" / f"{name}.yaml").read_text().split("\nid:")[0]
     for word in ("Claim", "Protocol", "Cost", "Command"):
         assert f"#   {word}" in head
+
+
+def test_protocols_are_the_common_one_and_the_papers_own_if_it_differs():
+    assert [p["protocol"] for p in parameters.protocols("basic_cnn")] == ["official", "holdout"]
+    assert [p["protocol"] for p in parameters.protocols("pipeline_cnn")] == ["official"]
+    first, second = parameters.protocols("heavy_cnn")
+    assert first | {"protocol": "kaggle"} == second
+
+
+def test_limits_of_the_papers_protocol_leave_the_common_one_alone(tmp_path):
+    profile = tmp_path / "short.yaml"
+    profile.write_text(
+        "description: x\ntraining: {epochs: 7}\npaper_protocol: {epochs: 2, train_limit: 10}\n"
+        "per_model:\n  resnet50: {epochs: 5, options: {size: 64}}\n"
+    )
+    common, own = parameters.protocols("resnet50", str(profile))
+    assert (common["training"]["epochs"], common["training"]["train_limit"]) == (5, None)
+    assert (own["training"]["epochs"], own["training"]["train_limit"]) == (2, 10)
+    assert common["options"] == own["options"] == {"size": 64, "fine_tune": "head"}
+    # one training serves both protocols of this one, so nothing is cut
+    common, own = parameters.protocols("six_layer_cnn", str(profile))
+    assert common["training"] == own["training"]
+
+
+def test_profile_with_an_option_that_the_builder_does_not_take_is_refused(tmp_path):
+    profile = tmp_path / "short.yaml"
+    profile.write_text("description: x\nper_model:\n  resnet50: {options: {depth: 3}}\n")
+    with pytest.raises(ParameterError, match="per_model.resnet50: resnet50 has no option 'depth'"):
+        parameters.model("resnet50", str(profile))

@@ -58,7 +58,7 @@ def test_levelled_eyes_lie_where_they_should():
         cv2.circle(image, (x, y), 1, 255, -1)
     out = preprocess.level_eyes(image[None], shape[None])[0]
     for x, y in ((14, 19), (33, 19)):
-        assert out[y - 1 : y + 2, x - 1 : x + 2].mean() > 120
+        assert out[y, x] > 200
     assert out.sum() < 1.5 * image.sum()
 
 
@@ -90,7 +90,9 @@ def test_landmarks_of_a_face_lie_in_order(dataset):
 
 def test_photo_is_read_as_grey_and_a_wrong_file_is_named(tmp_path, dataset):
     cv2.imwrite(str(tmp_path / "me.png"), np.dstack([dataset.images[0]] * 3))
-    np.testing.assert_array_equal(preprocess.read_photo(str(tmp_path / "me.png")), dataset.images[0])
+    np.testing.assert_array_equal(
+        preprocess.read_photo(str(tmp_path / "me.png")), dataset.images[0]
+    )
     (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(DataError, match="text.jpg: not an image"):
         preprocess.read_photo(str(tmp_path / "text.jpg"))
@@ -119,6 +121,10 @@ def test_ablation_pairs_the_steps_on_the_same_images_and_never_sees_privatetest(
     assert table["difference"][1] == pytest.approx(table["accuracy"][1] - table["accuracy"][0])
     for run in runs.values():
         assert sum(run.metrics["data"]["counts"]["PrivateTest"].values()) == 0
-        assert set(run.metrics["scores"]) <= {"Training", "PublicTest", "PublicTest_not_in_training"}
+        assert set(run.metrics["scores"]) <= {
+            "Training",
+            "PublicTest",
+            "PublicTest_not_in_training",
+        }
     first, second = (run.metrics["data"]["sha256"] for run in runs.values())
     assert first != second

@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-
 from runs import make_run
 
 from fer_utils import results

@@ -41,7 +41,7 @@ def test_run_folder_is_complete_and_fits_the_schema(finished):
     assert files == {"metrics.json", "history.csv", "predictions.npz", "model.keras"}
     assert run.metrics["protocol"]["test"] == "PrivateTest"
     assert run.metrics["protocol"]["selected_on"] == "val_loss of PublicTest"
-    assert set(run.metrics["scores"]) >= {"Training", "PublicTest", "PrivateTest"}
+    assert set(run.metrics["scores"]) >= {"train", "PublicTest", "PrivateTest"}
     assert run.metrics["seed"] == 4 and run.metrics["params"] == params()
 
 
@@ -129,6 +129,52 @@ def test_class_subset_keeps_indices_into_the_whole_data(dataset, tmp_path):
     np.testing.assert_array_equal(np.array(datasets.EMOTIONS)[dataset.labels[test["index"]]], names)
 
 
+def test_paper_protocol_that_trains_on_the_same_images_takes_over_the_network(dataset, tmp_path):
+    limits = {"epochs": 2, "batch_size": 64, "train_limit": 100}
+    complete = parameters.protocols("six_layer_cnn", None, **limits)
+    lines = []
+    common, own = training.run_protocols(complete, dataset, tmp_path, say=lines.append)
+    assert sum(line.startswith("epoch") for line in lines) == 2  # trained once
+    assert any("its network is scored" in line for line in lines)
+    assert own.folder == common.folder / "publictest"
+    assert own.metrics["protocol"]["test"] == "PublicTest" and "PrivateTest" not in own.metrics["scores"]
+    assert own.test == common.metrics["scores"]["PublicTest"]
+    assert own.history.equals(common.history)
+    assert own.metrics["model"] == common.metrics["model"]
+
+
+def test_paper_protocol_with_other_images_is_trained_by_itself(dataset, tmp_path):
+    complete = parameters.protocols("basic_cnn", None, epochs=1)
+    lines = []
+    common, own = training.run_protocols(complete, dataset, tmp_path, say=lines.append)
+    assert sum(line.startswith("epoch") for line in lines) == 2
+    assert own.metrics["protocol"]["test"] == "PublicTest"
+    tested = set(dataset.usage[own.predictions("PublicTest")["index"]])
+    trained = own.predictions("train")["index"]
+    validated = own.predictions("validation")["index"]
+    assert tested == {"PublicTest"} and set(dataset.usage[trained]) == {"Training"}
+    assert not set(trained) & set(validated)
+
+
+def test_paper_protocol_that_the_data_cannot_give_is_told_and_left_out(dataset, tmp_path):
+    without = dataset.take(dataset.usage != "PublicTest")
+    lines = []
+    complete = parameters.protocols("basic_cnn", None, epochs=1)
+    runs = training.run_protocols(complete, without, tmp_path, say=lines.append)
+    assert [run.metrics["protocol"]["name"] for run in runs] == ["official"]
+    assert "left out" in lines[-1] and "PublicTest" in lines[-1]
+
+
+def test_score_without_known_images_counts_the_whole_training_split(dataset, tmp_path):
+    from fer_utils import quality
+
+    run = training.run(params(epochs=1, train_limit=50), dataset, tmp_path)
+    known = quality.in_training(dataset)[dataset.usage == "PrivateTest"].sum()
+    scores = run.metrics["scores"]
+    assert scores["train"]["n"] == 50
+    assert scores["PrivateTest_not_in_training"]["n"] == scores["PrivateTest"]["n"] - known
+
+
 def test_class_weights_and_oversampling_reach_training(dataset, tmp_path):
     plain = training.run(params(epochs=1), dataset, tmp_path / "none")
     for balance in ("class_weights", "oversample"):
@@ -171,7 +217,8 @@ def test_plateau_lowers_the_rate_down_to_its_floor():
 def headless(study, *more):
     return [
         sys.executable, "-m", "fer_utils.training", "params/models/basic_cnn.yaml",
-        "--data", "synthetic:n=800,seed=1", "--results", str(study), *more,
+        "--data", "synthetic:n=800,seed=1", "--results", str(study), "--protocol", "official",
+        *more,
     ]  # fmt: skip
 
 

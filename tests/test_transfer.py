@@ -159,9 +159,7 @@ def test_damaged_cache_is_computed_anew(dataset, weights_file, monkeypatch, tmp_
     base = transfer.extractor(weights_file[1])
     first = transfer.features(base, dataset.images[:3], "float32")
     next(tmp_path.glob("features-*.npz")).write_bytes(b"PK\x03\x04 cut")
-    np.testing.assert_array_equal(
-        transfer.features(base, dataset.images[:3], "float32"), first
-    )
+    np.testing.assert_array_equal(transfer.features(base, dataset.images[:3], "float32"), first)
 
 
 def test_only_a_frozen_base_is_cached():

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fer_utils.evaluation import accuracy_interval
-from fer_utils.parameters import PARAMS, model, read_yaml
+from fer_utils.parameters import PARAMS, model, names, read_yaml
 from fer_utils.results import Run
 
 COLUMNS = [
@@ -83,13 +83,13 @@ def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], Run]) -> dict[str,
     row |= {"measured": None, "low": None, "high": None, "verdict": UNDECIDED}
     if "run" not in claim:
         return row | {"reason": claim["reason"], "command": claim["command"]}
-    names = [claim["run"], *([claim["other"]] if "other" in claim else [])]
+    needed = [claim["run"], *([claim["other"]] if "other" in claim else [])]
     row |= {
         "run_id": claim["run"],
-        "command": f"./run_all.sh --data PATH --only {' '.join(names)}",
+        "command": f"./run_all.sh --data PATH --only {' '.join(needed)}",
     }
-    complete = {name: model(name, protocol="paper") for name in names}
-    keys = [(name, complete[name]["protocol"]) for name in names]
+    complete = {name: model(name, protocol="paper") for name in needed}
+    keys = [(name, complete[name]["protocol"]) for name in needed]
     missing = [key for key in keys if key not in runs]
     if missing:
         name, protocol = missing[0]
@@ -98,7 +98,7 @@ def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], Run]) -> dict[str,
     row["folder"] = " and ".join(run.place for run in used)
     measured = MEASURES[claim["measure"]](claim, *used)
     row |= {"measured": measured.value, "low": measured.low, "high": measured.high}
-    for name, run in zip(names, used, strict=True):
+    for name, run in zip(needed, used, strict=True):
         if why := _not_the_papers(run, complete[name]):
             return row | {"reason": f"{measured.of}; {why}"}
     return row | {"verdict": _verdict(claim, measured), "reason": measured.of}
@@ -120,12 +120,26 @@ def _not_the_papers(run: Run, paper: dict[str, Any]) -> str:
             f"{name} started from {weights['name']}, which is not Keras' file of ImageNet weights"
         )
 
-    def recipe(of: dict[str, Any]) -> dict[str, Any]:
-        return {**of["training"], "weights": None, "options": of.get("options") or {}}
-
-    if recipe(params) != recipe(paper):
+    if _recipe(params) != _recipe(paper):
         return f"the recipe of {name} was cut: run the full profile"
     return ""
+
+
+def _recipe(of: dict[str, Any]) -> dict[str, Any]:
+    return {**of["training"], "weights": None, "options": of.get("options") or {}}
+
+
+def shortened(runs: list[Run]) -> list[str]:
+    """Titles of the models with a run that a profile or an option cut below its parameter file."""
+    cut = {}
+    for run in runs:
+        params = run.metrics["params"]
+        if run.metrics["run_id"] in names("models"):
+            whole = model(run.metrics["run_id"])
+            same = ("epochs", "train_limit", "grid", "balance_target")
+            if any(params["training"].get(k) != whole["training"].get(k) for k in same):
+                cut[params["title"]] = True
+    return list(cut)
 
 
 def _verdict(claim: dict[str, Any], measured: Measured) -> str:

@@ -27,7 +27,7 @@ def predictor(run: Run) -> Callable[[np.ndarray], np.ndarray]:
     return lambda images: network.predict(images[..., None], batch_size=256, verbose=0)
 
 
-def speeds(runs: list[Run], images: np.ndarray, seconds: float = 2.0) -> pd.DataFrame:
+def speeds(runs: list[Run], images: np.ndarray, seconds: float = 1.0) -> pd.DataFrame:
     """Images per second of each run, one after the other in one process on the same images.
 
     A column for each batch size; each is the median of at least three calls after one that is not

@@ -25,7 +25,7 @@ EMOTION_COLOURS = {
 SPLIT_COLOURS = {"Training": "#0072B2", "PublicTest": "#E69F00", "PrivateTest": "#009E73"}
 FIRST, SECOND = "#0072B2", "#D55E00"
 PART_COLOURS = (
-    "#56B4E9", "#E69F00", "#F0E442", "#CC79A7", "#009E73", "#0072B2", "#D55E00", "#FFFFFF",
+    "#56B4E9", "#E69F00", "#F0E442", "#CC79A7", "#009E73", "#0072B2", "#D55E00", "#882255",
 )  # fmt: skip
 
 STYLE = {
@@ -199,7 +199,7 @@ def mistakes(
 
 
 def accuracy_bars(comparison: pd.DataFrame, claims: pd.DataFrame) -> Figure:
-    """Test accuracy of runs with 95 % intervals, and the papers' values (run, claimed) as diamonds."""
+    """Test accuracy of runs with 95 % intervals; diamonds are the papers' values (run, claimed)."""
     table = comparison.sort_values("accuracy", ignore_index=True)
     figure, [[axis]] = _figure(size=(8, 1.3 + 0.42 * len(table)))
     seeds = table["seed"].nunique() > 1
@@ -209,10 +209,12 @@ def accuracy_bars(comparison: pd.DataFrame, claims: pd.DataFrame) -> Figure:
     axis.barh(rows, table.accuracy, xerr=errors, color=FIRST, height=0.6, capsize=4)
     claimed_label = "claimed in the paper"
     for row, entry in enumerate(table.itertuples()):
-        axis.annotate(f"  {entry.accuracy:.1%}", (entry.accuracy_high, row), va="center")
+        place = entry.accuracy_high
         for claimed in claims.loc[claims.run == entry.run_id, "claimed"]:
             axis.plot(claimed, row, "D", color=SECOND, label=claimed_label)
             claimed_label = None
+            place = claimed if -0.02 < claimed - place < 0.13 else place  # no number on a diamond
+        axis.annotate(f"   {entry.accuracy:.1%}", (place, row), va="center")
     axis.set_yticks(rows, names)
     axis.set_xlim(0, 1)
     axis.xaxis.set_major_formatter(PercentFormatter(1))
@@ -306,7 +308,9 @@ def marked_faces(
     columns = min(columns, max(1, len(images)))
     rows = max(1, -(-len(images) // columns))
     side = 1.3 if columns > 3 else 3.5
-    figure, axes = _figure(rows, columns, (max(side * columns, 4), 1.2 * side * rows))
+    legend = 0.6 if points is not None else 0.0
+    size = max(side * columns, 4), 1.2 * side * rows + legend
+    figure, axes = _figure(rows, columns, size)
     for axis in axes.flat:
         axis.set_axis_off()
     for i, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
@@ -328,13 +332,15 @@ def marked_faces(
 
 
 def rates(table: pd.DataFrame, unit: str) -> Figure:
-    """Bars of the column `rate` with its interval (`low`, `high`) and the count it is a share of."""
+    """Bars of the column `rate` with its interval (`low`, `high`) and of how many (`n`) it is."""
     figure, [[axis]] = _figure(size=(7, 0.9 + 0.34 * len(table)))
     errors = [table["rate"] - table["low"], table["high"] - table["rate"]]
     axis.barh(table.index, table["rate"], xerr=errors, color=FIRST, height=0.6, capsize=3)
     for row, entry in enumerate(table.itertuples()):
         axis.annotate(f"  {entry.rate:.1%} of {entry.n:,}", (entry.high, row), va="center")
-    axis.set_xlim(0, min(1.3, 1.35 * table["high"].max()))
+    end = min(1.0, 1.2 * table["high"].max())
+    axis.set_xticks([tick for tick in np.linspace(0, 1, 11) if tick <= end + 0.001])
+    axis.set_xlim(0, 1.3 * end)
     axis.set_xlabel(unit)
     axis.xaxis.set_major_formatter(PercentFormatter(1))
     axis.invert_yaxis()

@@ -137,7 +137,10 @@ def test_paper_protocol_that_trains_on_the_same_images_takes_over_the_network(da
     assert sum(line.startswith("epoch") for line in lines) == 2  # trained once
     assert any("its network is scored" in line for line in lines)
     assert own.folder == common.folder / "publictest"
-    assert own.metrics["protocol"]["test"] == "PublicTest" and "PrivateTest" not in own.metrics["scores"]
+    assert (
+        own.metrics["protocol"]["test"] == "PublicTest"
+        and "PrivateTest" not in own.metrics["scores"]
+    )
     assert own.test == common.metrics["scores"]["PublicTest"]
     assert own.history.equals(common.history)
     assert own.metrics["model"] == common.metrics["model"]

@@ -168,27 +168,29 @@ def resnet50(
 
 @builder
 def six_layer_cnn(classes: int = 7, scale: float = 1 / 255, offset: float = 0.0) -> keras.Model:
-    """Network of six-layer-2020 (section IV C): 1,210,311 parameters at 7 classes.
+    """Network of six-layer-2020 (section IV C): 1,210,343 parameters at 7 classes.
 
     Six ReLU convolutions with a max-pool after every two (3x3 stride 2, 3x3 stride 2, 2x2 stride
     2), two dropouts of 0.2, one dense ReLU layer, softmax. The paper gives 1.2 million parameters
-    but no filters: taken are 3x3 kernels without padding (the Keras default) with 64, 128 and 256
-    filters, for which a dense layer of 64 units meets that number; the dropouts stand on either
-    side of it.
+    but no filters: taken are 3x3 "same" convolutions with 32, 64 and 128 filters, for which 288
+    dense units (the next multiple of 32) meet that number; the dropouts stand on either side of
+    the dense layer. Unpadded 64, 128 and 256 filters with 64 dense units meet it too, but learn
+    the training images more slowly (36 against 45 % after four epochs, seed 0), and the paper's
+    network fits them almost wholly.
     """
     from keras import Sequential, layers
 
     stack = _pixels(scale, offset)
-    for filters, pool in ((64, 3), (128, 3), (256, 2)):
+    for filters, pool in ((32, 3), (64, 3), (128, 2)):
         stack += [
-            layers.Conv2D(filters, 3, activation="relu"),
-            layers.Conv2D(filters, 3, activation="relu"),
+            layers.Conv2D(filters, 3, padding="same", activation="relu"),
+            layers.Conv2D(filters, 3, padding="same", activation="relu"),
             layers.MaxPooling2D(pool, strides=2),
         ]
     stack += [
         layers.Flatten(),
         layers.Dropout(0.2),
-        layers.Dense(64, activation="relu"),
+        layers.Dense(288, activation="relu"),
         layers.Dropout(0.2),
         _probabilities(classes),
     ]

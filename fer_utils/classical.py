@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fer_utils import datasets, results
+from fer_utils.parameters import ParameterError
 from fer_utils.protocol import Task
 
 CODE = (
@@ -207,6 +208,12 @@ def _search(task: Task, say: Any) -> pd.DataFrame:
     if limit and limit < len(labels):
         drawn = np.random.default_rng([task.seed, 3]).permutation(len(labels))[:limit]
         images, labels = images[drawn], labels[drawn]
+    for key in {"components", "k"} & set(task.recipe["grid"]):
+        if max(task.recipe["grid"][key]) > len(labels):
+            raise ParameterError(
+                f"{task.params['id']}: training.grid.{key} goes up to "
+                f"{max(task.recipe['grid'][key])} but the grid has {len(labels)} training images"
+            )
     shown, truth = task.part("validation")
     rows = []
     for chosen in ParameterGrid(task.recipe["grid"]):

@@ -11,6 +11,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMS = ROOT / "params"
+GRIDS = {  # what the grid of each classical pipeline names
+    "pca_knn": ("components", "k", "weights"),
+    "hog_svm": ("features", "components", "kernel", "C"),
+}
 SCHEMAS = Path(__file__).resolve().parent / "schemas"
 
 
@@ -145,6 +149,9 @@ def _check_network(content: dict[str, Any], where: str) -> None:
     try:
         if "builder" in content:
             models.check(content["builder"], content.get("options", {}))
+        elif set(content["training"]["grid"]) != set(GRIDS[content["pipeline"]]):
+            keys = ", ".join(GRIDS[content["pipeline"]])
+            raise ParameterError(f"`training.grid` of {content['pipeline']} needs exactly {keys}")
     except ParameterError as error:
         raise ParameterError(f"{where}: {error}") from None
     for name in content.get("classes") or []:

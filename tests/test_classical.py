@@ -117,3 +117,10 @@ def test_every_module_that_a_classical_run_uses_invalidates_it(tmp_path):
 def test_a_network_is_not_taken_for_a_pipeline_nor_the_other_way_round(tmp_path):
     with pytest.raises(parameters.ParameterError, match="pca_knn is no network; 05_classical"):
         parameters.protocols("pca_knn")
+
+
+def test_more_components_than_images_are_one_message(dataset, tmp_path):
+    wrong = params("pca_knn")
+    wrong["training"]["grid"] = GRIDS["pca_knn"] | {"components": [400]}
+    with pytest.raises(parameters.ParameterError, match="up to 400 but the grid has 300 training"):
+        classical.run(wrong, dataset, tmp_path)

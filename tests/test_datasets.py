@@ -613,6 +613,14 @@ def test_kaggle_split_tests_on_all_that_is_not_training():
         np.testing.assert_array_equal(found[part], where(data, "PublicTest", "PrivateTest"))
 
 
+def test_publictest_split_selects_and_tests_on_public_test():
+    data = random_data()
+    found = datasets.split(data, "publictest")
+    np.testing.assert_array_equal(found["train"], where(data, "Training"))
+    for part in ("validation", "test"):
+        np.testing.assert_array_equal(found[part], where(data, "PublicTest"))
+
+
 def test_holdout_split_tests_on_public_test_and_never_on_private():
     data = random_data()
     found = datasets.split(data, "holdout", seed=2, held_out=0.2)
@@ -642,7 +650,8 @@ def test_parts_are_sorted_and_training_is_apart(protocol):
         ("kaggle", ("Training",), "PublicTest or PrivateTest"),
         ("kaggle", ("PublicTest",), "Training"),
         ("holdout", ("Training", "PrivateTest"), "PublicTest"),
-        ("crossed", USAGES, "official, kaggle, pooled, holdout"),
+        ("crossed", USAGES, "official, publictest, holdout, kaggle, pooled"),
+        ("publictest", ("Training", "PrivateTest"), "PublicTest"),
     ],
 )
 def test_a_part_that_is_missing_is_named(protocol, usages, expected):

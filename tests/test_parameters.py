@@ -142,3 +142,22 @@ def test_profile_with_an_option_that_the_builder_does_not_take_is_refused(tmp_pa
     profile.write_text("description: x\nper_model:\n  resnet50: {options: {depth: 3}}\n")
     with pytest.raises(ParameterError, match="per_model.resnet50: resnet50 has no option 'depth'"):
         parameters.model("resnet50", str(profile))
+
+
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        ({"components": [0]}, ["grid.components.0", "at least 1"]),
+        ({"k": [-1]}, ["grid.k.0", "at least 1"]),
+        ({"weights": ["dist"]}, ["grid.weights.0", "uniform, distance"]),
+        ({"C": [1.0]}, ["grid", "needs exactly components, k, weights"]),
+        ({"neighbours": [1]}, ["grid.neighbours"]),
+    ],
+)
+def test_wrong_entry_of_a_grid_is_named(tmp_path, grid, words):
+    content = parameters.read_yaml(parameters.PARAMS / "models" / "pca_knn.yaml")
+    content = parameters.merge(content, {"training": {"grid": grid}})
+    path = write(tmp_path, text=yaml.safe_dump(content), name="pca_knn.yaml")
+    with pytest.raises(ParameterError) as error:
+        parameters.model(path)
+    assert all(word in str(error.value) for word in ["pca_knn.yaml", *words])

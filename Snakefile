@@ -77,6 +77,7 @@ if "preprocess" in CHAPTERS:
             failed="failed/preprocess.ipynb",
             parameters=json.dumps(PARAMETERS["preprocess"]),
             content=config["content"],
+            more=json.dumps(config["preprocess_content"]),
         priority: 3
         message:
             "notebook 02_preprocess"
@@ -108,6 +109,7 @@ rule train:
     input:
         notebook=notebook("04_train"),
         model=f"{workflow.basedir}/params/models/{{model}}.yaml",
+        claims=f"{workflow.basedir}/params/claims.yaml",
         code=code("04_train"),
     output:
         # the run's other files are not listed: Snakemake removes the outputs of a failed job, and

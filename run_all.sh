@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The study, from a fresh clone to the report:
 #
-#   01_explore   what is in the data            03_balance   unequal class sizes
-#   04_train     each model, one run per seed   06_compare   models, papers' claims
+#   01_explore   what is in the data            02_preprocess  faces, illumination, landmarks
+#   03_balance   unequal class sizes            04_train       each network, one run per seed
+#   05_classical PCA, KNN, HOG, LBP, SVM        06_compare     models, papers' claims
 #   report       results/<profile>/report.html
 #
 #   ./run_all.sh                                embedded synthetic faces

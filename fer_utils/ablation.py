@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fer_utils import claims, parameters, preprocess, results, training
+from fer_utils import claims, datasets, parameters, preprocess, results, training
 from fer_utils.datasets import Dataset
 
 MODEL = "basic_cnn"
@@ -25,13 +26,16 @@ def run(
 ) -> dict[str, results.Run]:
     """A run of the Basic CNN for each step, on `train_limit` Training images (0: all).
 
-    Selected and scored on PublicTest; PrivateTest is left out of the data altogether.
+    Selected and scored on the validation images of the common protocol, which are PublicTest (or a
+    part of Training where there is none); the test images are left out of the data altogether.
     """
-    train = np.flatnonzero(dataset.usage == "Training")
+    parts = datasets.split(dataset, "official", seed)
+    train, validation = parts["train"], parts["validation"]
     if 0 < train_limit < len(train):
         train = np.random.default_rng([seed, 1]).permutation(train)[:train_limit]
-    public = np.flatnonzero(dataset.usage == "PublicTest")
-    part = dataset.take(np.sort(np.concatenate([train, public])))
+    part = dataset.take(np.concatenate([train, validation]))
+    usage = np.repeat(["Training", "PublicTest"], [len(train), len(validation)])
+    part = replace(part, usage=usage)
     limits: dict[str, Any] = {"epochs": epochs, "early_stopping": None}
     params = parameters.model(MODEL, **limits) | {"protocol": "publictest"}
     runs = {}

@@ -15,7 +15,7 @@ from fer_utils.fer2013 import EMOTIONS, USAGES, DataError
 from fer_utils.images import EMOTION_FOLDERS
 
 __all__ = ["EMOTIONS", "PROTOCOLS", "USAGES", "DataError", "Dataset"]
-__all__ += ["describe", "load", "select_classes", "split"]
+__all__ += ["describe", "load", "pixels_sha256", "select_classes", "split"]
 
 LOADER_VERSION = 1  # part of the cache's key: raise it whenever the same file gives other arrays
 PROTOCOLS = ("official", "publictest", "holdout", "kaggle", "pooled")
@@ -148,14 +148,14 @@ def _with_provenance(dataset: Dataset, known: dict, told: dict) -> Dataset:
     """The dataset with every key that provenance promises; `told` overrides `known`."""
     usual = {"split": "official", "converted": 0, "resized": 0, "bad": [], "bad_count": 0}
     found = {
-        "pixels_sha256": _pixels_sha256(dataset),
+        "pixels_sha256": pixels_sha256(dataset),
         "counts": _counts(dataset),
         "loader_version": LOADER_VERSION,
     }
     return replace(dataset, provenance={**usual, **known, **told, **found})
 
 
-def _pixels_sha256(dataset: Dataset) -> str:
+def pixels_sha256(dataset: Dataset) -> str:
     """sha256 over the sorted digests of usage + label + pixels: the same for any order and form."""
     rows = zip(dataset.usage.tolist(), dataset.labels.tolist(), dataset.images, strict=True)
     digests = [hashlib.sha256(u.encode() + bytes([k]) + x.tobytes()).digest() for u, k, x in rows]

@@ -34,7 +34,13 @@ def feature_maps(network: Any, image: np.ndarray, layers: list[str]) -> dict[str
 
 
 def first_filters(network: Any) -> np.ndarray:
-    """Kernels (n, k, k) of the first convolution, averaged over its input channels."""
-    first = next(layer for layer in network.layers if type(layer).__name__ == "Conv2D")
+    """Kernels (n, k, k) of the first convolution, averaged over its input channels.
+
+    ValueError if the network has no plain convolution.
+    """
+    found = [layer for layer in network.layers if type(layer).__name__ == "Conv2D"]
+    if not found:
+        raise ValueError(f"{network.name} has no layer of kind Conv2D")
+    first = found[0]
     kernel = np.asarray(first.get_weights()[0])
     return kernel.mean(axis=2).transpose(2, 0, 1)

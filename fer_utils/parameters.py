@@ -205,8 +205,14 @@ def model(
     if content["id"] != path.stem:
         raise ParameterError(f"{path}: `id` is '{content['id']}' but must be the file's name")
     _check_network(content, str(path))
-    defaults = {} if schema == "classical" else read_yaml(PARAMS / "study.yaml").get("training", {})
-    result = merge({"options": {}, "classes": None, "training": defaults}, content)
+    result = content
+    if schema == "model":
+        defaults = read_yaml(PARAMS / "study.yaml").get("training", {})
+        result = merge({"options": {}, "classes": None, "training": defaults}, content)
+        scratch = merge(result, result.get("from_scratch", {}))
+        where = f"{path}: from_scratch"
+        check({k: v for k, v in scratch.items() if v is not None}, schema, where)
+        _check_network(scratch, where)
     own = result["protocol"]
     result["protocol"] = own if protocol == "paper" else "official"
     layers = [(f"{path.name} with the given options", {"training": training})]
@@ -216,7 +222,7 @@ def model(
         result = merge(result, layer)
         check({k: v for k, v in result.items() if v is not None}, schema, where)
         _check_network(result, where)
-    return result
+    return result | {"paper_protocol": own}
 
 
 def _limits(profile_name: str, content: dict[str, Any], schema: str) -> list[tuple[str, dict]]:
@@ -225,9 +231,9 @@ def _limits(profile_name: str, content: dict[str, Any], schema: str) -> list[tup
     own = dict(layout.get("per_model", {}).get(content["id"], {}))
     options = own.pop("options", {})
     where = f"profile {profile_name}: "
+    if schema == "classical":  # epochs and the like mean nothing to it
+        return [(f"{where}per_model.{content['id']}", {"training": own})]
     layers = [(f"{where}per_model.{content['id']}", {"training": own, "options": options})]
-    if schema == "classical":
-        return layers  # epochs and the like mean nothing to it
     layers = [(f"{where}training", {"training": layout.get("training", {})}), *layers]
     # where both protocols train on the same images one training serves both, uncut
     if content["protocol"] not in ("official", "publictest"):

@@ -165,7 +165,7 @@ def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
     figure, axes = _figure(1, 2, (9, 3.2))
     for axis, what in zip(axes[0], ("loss", "accuracy"), strict=True):
         for column, name, colour in (
-            (what, "training (augmented)", FIRST),
+            (what, "training", FIRST),
             (f"val_{what}", "validation", SECOND),
         ):
             axis.plot(history["epoch"], history[column], ".-", color=colour, label=name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from fer_utils.datasets import Dataset
+from fer_utils.datasets import Dataset, pixels_sha256
 from fer_utils.fer2013 import DataError
 
 CASCADE = "haarcascade_frontalface_default.xml"
@@ -155,15 +154,10 @@ def steps(model: Path | None) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
 
 
 def apply(dataset: Dataset, name: str, step: Callable[[np.ndarray], np.ndarray]) -> Dataset:
-    """The data after a step, with a hash of its own in the provenance."""
-    images = step(dataset.images)
-    told = {key: dataset.provenance[key] for key in ("sha256", "pixels_sha256")}
-    if name != "none":
-        told = {
-            key: hashlib.sha256(f"{value} {name}".encode()).hexdigest()
-            for key, value in told.items()
-        }
-    return replace(dataset, images=images, provenance={**dataset.provenance, **told})
+    """The data after a step, which the provenance names."""
+    after = replace(dataset, images=step(dataset.images))
+    told = {"preprocessing": name, "pixels_sha256": pixels_sha256(after)}
+    return replace(after, provenance={**dataset.provenance, **told})
 
 
 def detection_rates(labels: np.ndarray, boxes: np.ndarray, classes: tuple[str, ...]):
@@ -186,7 +180,10 @@ def read_photo(path: str) -> np.ndarray:
     place = Path(path).expanduser()
     if not place.is_file():
         raise DataError(f"photo {path}: there is no such file")
-    photo = cv2.imdecode(np.fromfile(place, np.uint8), cv2.IMREAD_GRAYSCALE)
+    try:
+        photo = cv2.imdecode(np.fromfile(place, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except cv2.error:  # an empty file
+        photo = None
     if photo is None:
         raise DataError(f"photo {path}: not an image that can be read; give a .jpg or .png")
     factor = min(1.0, 1000 / max(photo.shape))

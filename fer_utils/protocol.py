@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import resource
 import sys
 from collections.abc import Callable
@@ -28,6 +29,7 @@ class Task:
     ) -> None:
         self.params, self.recipe, self.seed = params, params["training"], seed
         self.rows = np.arange(len(dataset))
+        self.totals = {usage: int((dataset.usage == usage).sum()) for usage in datasets.USAGES}
         if params.get("classes"):
             chosen = datasets.select_classes(dataset, params["classes"])
             kept = [name in chosen.classes for name in dataset.classes]
@@ -43,7 +45,7 @@ class Task:
         self.identity = {
             "params": params,
             "seed": seed,
-            "data": dataset.provenance["sha256"],
+            "data": _content(dataset),
             "code": results.code_sha256(code),
         }
 
@@ -65,7 +67,7 @@ class Task:
             identity = {
                 "params": record["params"],
                 "seed": record["seed"],
-                "data": record["data"]["sha256"],
+                "data": record["data"].get("content_sha256"),
                 "code": record["environment"]["code_sha256"],
             }
             if identity == self.identity and (folder / model).is_file():
@@ -133,6 +135,8 @@ class Task:
             "data": {
                 "synthetic": bool(provenance.get("synthetic", False)),
                 **{key: provenance[key] for key in keys},
+                "totals": self.totals,
+                "content_sha256": self.identity["data"],
             },
             "protocol": {
                 "name": self.params["protocol"],
@@ -153,6 +157,14 @@ class Task:
             "model": model,
             "scores": self.scores(predictions),
         }
+
+
+def _content(dataset: datasets.Dataset) -> str:
+    """One hash over the arrays that are held, in their order, whatever their source says."""
+    digest = hashlib.sha256()
+    for array in (dataset.images, dataset.labels, dataset.usage.astype("S")):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _peak_memory_mb() -> int:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 PACKAGES = (
     "tensorflow", "keras", "jax", "numpy", "scipy", "pandas", "scikit-learn", "imbalanced-learn",
-    "opencv-python-headless",
+    "opencv-python-headless", "scikit-image", "dlib-bin",
 )  # fmt: skip
 
 
@@ -366,6 +366,7 @@ def comparison(runs: list[Run]) -> pd.DataFrame:
                 "classes": len(protocol["classes"]),
                 "seed": metrics["seed"],
                 "protocol": protocol["name"],
+                "paper_protocol": metrics["params"]["paper_protocol"],
                 "test_split": protocol["test"],
                 "n": run.test["n"],
                 "accuracy": run.test["accuracy"],
@@ -390,7 +391,5 @@ def comparison(runs: list[Run]) -> pd.DataFrame:
 
 
 def own_protocol(comparison: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a comparison under the papers' own protocols; the common one where it is that."""
-    keys = comparison["run_id"] + " " + comparison["seed"].astype(str)
-    others = keys[comparison["protocol"] != "official"]
-    return comparison[(comparison["protocol"] != "official") | ~keys.isin(others)]
+    """The rows of a comparison under the papers' own protocols, where that was run."""
+    return comparison[comparison["protocol"] == comparison["paper_protocol"]]

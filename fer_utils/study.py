@@ -125,6 +125,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
             c for c in CHAPTERS
             if c != "report" and (c in chapters or c == "compare" or executed(c))
         ],
+        "preprocess_content": _preprocess_content(given.get("02_preprocess", {})),
         "classical": [name for name in models if "pipeline" in complete[name][0]],
         "complete": complete,
         "parameters": {
@@ -137,6 +138,23 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
             "report": {**shared, **given.get("report", {})},
         },
     }  # fmt: skip
+
+
+def _preprocess_content(given: dict[str, Any]) -> list[Any]:
+    """What the chapter on preprocessing depends on besides data and code."""
+    from fer_utils import ablation, preprocess
+    from fer_utils.fer2013 import DataError
+
+    content: list[Any] = [parameters.model(ablation.MODEL)["training"]]
+    try:
+        model = preprocess.landmark_model(given.get("landmarks", ""))
+        content.append([str(model), model.stat().st_size])
+    except DataError:
+        content.append("no landmark model")
+    if given.get("photo"):
+        pixels = preprocess.read_photo(given["photo"])  # a wrong photo is told before anything runs
+        content.append(hashlib.sha256(pixels.tobytes()).hexdigest())
+    return content
 
 
 def _complete(name: str, profile_name: str) -> list[dict[str, Any]]:

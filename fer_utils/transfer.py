@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import http.client
 import os
 import urllib.request
 import zipfile
+from functools import cache as cache_result
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,8 @@ def settle(params: dict[str, Any]) -> dict[str, Any]:
         asked = _local(asked)
     params = params if asked else merge(params, fallback)
     params["training"]["weights"] = asked
+    if asked and asked["kind"] == "file":
+        params["title"] += f" ({asked['name']})"
     return params
 
 
@@ -53,10 +57,12 @@ def _kept_by_keras() -> Path:
     return Path(home) / "models" / IMAGENET
 
 
+@cache_result  # asked once in a process
 def _reachable() -> bool:
     request = urllib.request.Request(ADDRESS, method="HEAD")
-    with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=5) as answer:
-        return answer.status == 200
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status == 200
     return False
 
 
@@ -79,9 +85,12 @@ def _local(asked: str) -> dict[str, Any]:
         raise ParameterError(
             f"training.weights: {place} holds no ResNet-50 (no layer {LAST}); give {wanted}"
         )
-    digest = hashlib.sha256(place.read_bytes()).hexdigest()
+    content = place.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
     _places[digest] = place
-    return {"kind": "file", "name": place.name, "sha256": digest}
+    original = hashlib.md5(content).hexdigest() == MD5
+    kind = "imagenet" if original else "file"
+    return {"kind": kind, "name": place.name, "sha256": digest}
 
 
 def kind(params: dict[str, Any]) -> str:
@@ -98,7 +107,7 @@ def load(network: Any, weights: dict[str, Any] | None) -> None:
         return
     import keras
 
-    if weights["kind"] == "imagenet":
+    if weights["sha256"] is None:
         place = Path(keras.utils.get_file(IMAGENET, ADDRESS, cache_subdir="models", file_hash=MD5))
     else:
         place = _places[weights["sha256"]]
@@ -129,10 +138,14 @@ def _from_h5(place: Path) -> dict[str, list[np.ndarray]]:
     with h5py.File(place) as file:
         groups = file.get("model_weights", file)
         return {
-            name: [group[str(part)][()] for part in group.attrs["weight_names"]]
+            name: [group[_text(part)][()] for part in group.attrs["weight_names"]]
             for name, group in groups.items()
             if "weight_names" in group.attrs
         }
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def extractor(network: Any) -> Any | None:

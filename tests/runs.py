@@ -16,7 +16,7 @@ NAMES = {
 
 def make_run(
     study, model="basic_cnn", correct=30, seed=0, synthetic=False, pixels="a" * 64, n=60,
-    protocol="official", predicted=None, history=None, options=None, **training,
+    protocol="official", predicted=None, history=None, options=None, totals=None, **training,
 ):  # fmt: skip
     """A run folder whose predictions are right for the first `correct` of n images of each split.
 
@@ -25,9 +25,9 @@ def make_run(
     own = protocol if protocol == "official" else "paper"
     params = parameters.model(model, protocol=own)
     params["training"] |= training
-    params["options"] |= options or {}
+    params["options"] = {**params.get("options", {}), **(options or {})}
     params.pop("from_scratch", None)
-    classes = tuple(params["classes"] or datasets.EMOTIONS)
+    classes = tuple(params.get("classes") or datasets.EMOTIONS)
     labels = np.arange(n) % len(classes)
     if predicted is None:
         predicted = np.where(np.arange(n) < correct, labels, (labels + 1) % len(classes))
@@ -44,6 +44,7 @@ def make_run(
         "data": {
             "kind": "csv", "source": "fer2013.csv", "sha256": "a" * 64, "pixels_sha256": pixels,
             "synthetic": synthetic, "counts": {"PrivateTest": {"anger": n}},
+            "totals": totals or {"Training": 28709, "PublicTest": 3589, "PrivateTest": 3589},
         },
         "protocol": {
             "name": protocol, "train": train, "validation": validation, "test": test,

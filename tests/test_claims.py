@@ -51,12 +51,24 @@ IMAGENET = {"kind": "imagenet", "name": "x.h5", "sha256": None}
         (IMAGENET, {}, "reproduced", "validation, holdout"),
         (None, {"size": 48, "fine_tune": "all"}, "cannot be decided", "from scratch"),
         (IMAGENET | {"kind": "file"}, {}, "cannot be decided", "x.h5"),
-        (IMAGENET, {"fine_tune": "all"}, "cannot be decided", "recipe"),
+        (IMAGENET, {"fine_tune": "all"}, "cannot be decided", "not run as in the paper"),
     ],
 )
+@pytest.mark.parametrize("own_file", [False, True])
 def test_only_imagenet_weights_decide_the_claims_about_resnet50(
-    tmp_path, weights, options, verdict, word
+    tmp_path, monkeypatch, own_file, weights, options, verdict, word
 ):
+    if own_file:  # the user has named weights of their own in the model's file
+        whole = claims.model
+
+        def model(name, *more, **given):
+            found = whole(name, *more, **given)
+            if name == "resnet50":
+                found["training"]["weights"] = "mine.h5"
+                found["options"] |= options
+            return found
+
+        monkeypatch.setattr(claims, "model", model)
     run = make_run(tmp_path, "resnet50", 43, protocol="holdout", weights=weights, options=options)
     row = verdict_of([run], "72 % validation")
     assert row["verdict"] == verdict and word in row["reason"]
@@ -111,7 +123,7 @@ def test_confused_pair_and_f1_of_the_three_classes(tmp_path):
 
 
 @pytest.mark.parametrize(("epochs", "verdict"), [(45, "reproduced"), (50, "reproduced"),
-                                                 (60, "worse"), (30, "better")])  # fmt: skip
+                                                 (60, "worse"), (30, "worse")])  # fmt: skip
 def test_number_of_epochs_is_near_the_claimed_one(tmp_path, epochs, verdict):
     column = [0.5] * epochs
     history = {"epoch": list(range(1, epochs + 1)), "accuracy": column, "val_accuracy": column}
@@ -121,12 +133,17 @@ def test_number_of_epochs_is_near_the_claimed_one(tmp_path, epochs, verdict):
 
 
 def test_range_loss_and_last_training_accuracy(tmp_path):
-    history = {"epoch": [1, 2], "accuracy": [0.5, 0.9], "val_accuracy": [0.5, 0.5]}
-    heavy = make_run(tmp_path, "heavy_cnn", protocol="kaggle", n=1000, history=history)
+    history = {"epoch": [1, 2], "loss": [1.0, 0.5], "accuracy": [0.5, 0.91]}
+    history["val_accuracy"] = [0.5, 0.5]
+    heavy = make_run(tmp_path, "heavy_cnn", protocol="kaggle", history=history)
     row = verdict_of([heavy], "90 to 93 %")
-    assert row["measured"] == pytest.approx(0.9) and row["verdict"] == "reproduced"
-    light = make_run(tmp_path, "light_cnn", 60, protocol="kaggle")
+    assert row["measured"] == pytest.approx(0.91) and row["verdict"] == "reproduced"
+    assert np.isnan(row["low"]) and "epoch 2" in row["reason"]
+    light = make_run(tmp_path, "light_cnn", 60, protocol="kaggle", history=history)
+    assert verdict_of([light], "75.2 % training")["verdict"] == "better"
     loss = verdict_of([light], "training loss is 0.68")
+    assert loss["measured"] == pytest.approx(0.5) and loss["verdict"] == "better"
+    loss = verdict_of([light], "validation loss is 1.01")
     assert loss["measured"] == pytest.approx(-np.log(0.7)) and loss["verdict"] == "better"
 
 
@@ -149,6 +166,32 @@ def test_easiest_and_hardest_classes(tmp_path):
     assert (easy["measured"], easy["verdict"]) == (2, "reproduced")
     assert (hard["measured"], hard["verdict"]) == (2, "reproduced")
     assert easy["reason"].startswith("recalls are anger 95%, happiness 90%")
+
+
+def test_a_class_that_may_or_may_not_be_among_the_easiest_decides_nothing(tmp_path):
+    labels = np.arange(1400) % 7
+    wrong = {HAPPINESS: 20, SURPRISE: 26, ANGER: 30, NEUTRAL: 90, SADNESS: 90, DISGUST: 99}
+    wrong[FEAR] = 99
+    predicted = labels.copy()
+    for label, count in wrong.items():
+        predicted[np.flatnonzero(labels == label)[:count]] = (label + 1) % 7
+    run = make_run(tmp_path, "pipeline_cnn", n=1400, predicted=predicted)
+    row = verdict_of([run], "easiest")
+    assert (row["measured"], row["verdict"]) == (1, "cannot be decided")
+
+
+def test_order_on_the_validation_split_is_measured_there(tmp_path):
+    right = make_run(tmp_path, "resnet50", 50, protocol="holdout", weights=IMAGENET)
+    deep = make_run(tmp_path, "deep_cnn", 20, protocol="holdout")
+    row = verdict_of([right, deep], "above Deep CNN (abstract)")
+    assert row["verdict"] == "reproduced" and "images of validation, holdout" in row["reason"]
+
+
+def test_a_part_of_fer2013_decides_no_claim(tmp_path):
+    totals = {"Training": 28708, "PublicTest": 3589, "PrivateTest": 3589}
+    run = make_run(tmp_path, correct=50, protocol="holdout", totals=totals)
+    row = verdict_of([run], "44 %")
+    assert row["verdict"] == "cannot be decided" and "28,709 and 7,178" in row["reason"]
 
 
 def test_every_claim_has_a_row_and_an_undecided_one_says_why_and_what_would_decide(tmp_path):

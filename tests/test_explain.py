@@ -25,6 +25,16 @@ def test_a_deep_network_shows_a_few_layers_from_first_to_last():
     assert len(names) == 6 and names[0] == "conv1_conv" and names[-1].startswith("conv5")
 
 
+def test_a_network_without_convolution_has_nothing_to_show():
+    import keras
+    import pytest
+
+    network = keras.Sequential([keras.Input((48, 48, 1)), keras.layers.Flatten()], name="flat")
+    assert explain.mapped_layers(network) == []
+    with pytest.raises(ValueError, match="flat has no layer of kind Conv2D"):
+        explain.first_filters(network)
+
+
 def test_filters_are_the_first_kernels():
     network = models.build("dcnn_three_class")
     kernels = explain.first_filters(network)

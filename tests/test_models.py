@@ -18,8 +18,8 @@ PARAMETERS = {
 }
 
 
-def test_every_builder_has_its_count_here():
-    assert models.names() == sorted(PARAMETERS)
+def test_every_builder_of_a_paper_is_there():
+    assert set(PARAMETERS) <= set(models.names())
 
 
 @pytest.mark.parametrize("name", sorted(PARAMETERS))

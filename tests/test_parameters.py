@@ -120,6 +120,7 @@ def test_protocols_are_the_common_one_and_the_papers_own_if_it_differs():
     assert [p["protocol"] for p in parameters.protocols("pipeline_cnn")] == ["official"]
     first, second = parameters.protocols("heavy_cnn")
     assert first | {"protocol": "kaggle"} == second
+    assert first["paper_protocol"] == "kaggle"
 
 
 def test_limits_of_the_papers_protocol_leave_the_common_one_alone(tmp_path):
@@ -142,6 +143,15 @@ def test_profile_with_an_option_that_the_builder_does_not_take_is_refused(tmp_pa
     profile.write_text("description: x\nper_model:\n  resnet50: {options: {depth: 3}}\n")
     with pytest.raises(ParameterError, match="per_model.resnet50: resnet50 has no option 'depth'"):
         parameters.model("resnet50", str(profile))
+
+
+@pytest.mark.parametrize("section", [{"options": {"sise": 48}}, {"training": {"augmentatoin": {}}}])
+def test_wrong_key_of_the_section_from_scratch_is_named(tmp_path, section):
+    content = parameters.read_yaml(parameters.PARAMS / "models" / "resnet50.yaml")
+    content = parameters.merge(content, {"from_scratch": section})
+    path = write(tmp_path, text=yaml.safe_dump(content), name="resnet50.yaml")
+    with pytest.raises(ParameterError, match="resnet50.yaml: from_scratch"):
+        parameters.model(path)
 
 
 @pytest.mark.parametrize(

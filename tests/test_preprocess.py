@@ -96,6 +96,9 @@ def test_photo_is_read_as_grey_and_a_wrong_file_is_named(tmp_path, dataset):
     (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(DataError, match="text.jpg: not an image"):
         preprocess.read_photo(str(tmp_path / "text.jpg"))
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match="empty.jpg: not an image"):
+        preprocess.read_photo(str(tmp_path / "empty.jpg"))
     with pytest.raises(DataError, match="nothing.jpg: there is no such file"):
         preprocess.read_photo(str(tmp_path / "nothing.jpg"))
 
@@ -126,5 +129,25 @@ def test_ablation_pairs_the_steps_on_the_same_images_and_never_sees_privatetest(
             "PublicTest",
             "PublicTest_not_in_training",
         }
-    first, second = (run.metrics["data"]["sha256"] for run in runs.values())
+    first, second = (run.metrics["data"]["pixels_sha256"] for run in runs.values())
     assert first != second
+
+
+def test_ablation_is_run_anew_for_other_images_or_another_step(dataset, tmp_path):
+    same = {"none": lambda images: images}
+    first = ablation.run(dataset, same, tmp_path, train_limit=100, epochs=1)["none"]
+    again = ablation.run(dataset, same, tmp_path, train_limit=100, epochs=1)["none"]
+    assert again.metrics == first.metrics
+    more = ablation.run(dataset, same, tmp_path, train_limit=150, epochs=1)["none"]
+    assert more.metrics["scores"]["Training"]["n"] == 150
+    other = ablation.run(
+        dataset, {"none": lambda images: 255 - images}, tmp_path, train_limit=150, epochs=1
+    )["none"]
+    assert other.metrics["scores"] != more.metrics["scores"]
+
+
+def test_ablation_without_publictest_validates_on_a_part_of_training(dataset, tmp_path):
+    without = dataset.take(dataset.usage != "PublicTest")
+    runs = ablation.run(without, {"none": lambda images: images}, tmp_path, 100, 1)
+    held = round((dataset.usage == "Training").sum() / 10)
+    assert runs["none"].test["n"] == pytest.approx(held, abs=1)

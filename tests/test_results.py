@@ -144,6 +144,8 @@ def test_run_under_the_papers_protocol_lies_in_the_common_one_and_has_its_own_ro
     table = results.comparison(results.finished_runs(tmp_path))
     assert table["protocol"].tolist() == ["official", "holdout"]
     assert table["folder"].tolist() == ["runs/basic_cnn/seed_0", "runs/basic_cnn/seed_0/holdout"]
-    chosen = results.own_protocol(results.comparison([common, own, make_run(tmp_path, "pca_knn")]))
+    others = make_run(tmp_path, "pca_knn"), make_run(tmp_path, "deep_cnn")
+    chosen = results.own_protocol(results.comparison([common, own, *others]))
+    # the common run of deep_cnn does not stand in for a paper's protocol that was not run
     assert chosen["run_id"].tolist() == ["basic_cnn", "pca_knn"]
     assert chosen["protocol"].tolist() == ["holdout", "official"]

@@ -28,7 +28,7 @@ def weights_file(tmp_path_factory):
         for layer in (layer for layer in network.layers if layer.weights):
             group = file.create_group(layer.name)
             names = [f"{layer.name}/{weight.name}:0" for weight in layer.weights]
-            group.attrs["weight_names"] = names
+            group.attrs["weight_names"] = np.array(names, dtype="S")  # as in Keras' own files
             for name, array in zip(names, layer.get_weights(), strict=True):
                 group[name] = array
     return path, network
@@ -79,6 +79,23 @@ def test_local_file_is_recorded_by_name_and_content_and_reaches_the_network(weig
             network.get_layer(name).get_weights(), source.get_layer(name).get_weights(), strict=True
         ):
             np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_local_copy_of_keras_file_counts_as_imagenet(weights_file, monkeypatch):
+    import hashlib
+
+    path, source = weights_file
+    settled = transfer.settle(params(path))
+    assert settled["training"]["weights"]["kind"] == "file"
+    assert settled["title"] == "ResNet-50 (mine.h5)"
+    monkeypatch.setattr(transfer, "MD5", hashlib.md5(path.read_bytes()).hexdigest())
+    settled = transfer.settle(params(path))
+    assert settled["training"]["weights"]["kind"] == "imagenet"
+    assert settled["title"] == "ResNet-50"
+    network = models.build("resnet50", size=48)
+    transfer.load(network, settled["training"]["weights"])
+    ours, theirs = (n.get_layer("conv1_conv").get_weights()[0] for n in (network, source))
+    np.testing.assert_array_equal(ours, theirs)
 
 
 def test_saved_model_serves_as_weights_file(weights_file, tmp_path):

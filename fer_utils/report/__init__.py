@@ -44,7 +44,7 @@ def build(study: str | Path) -> Path:
     text = page.render(
         chapters=chapters,
         data=record["data"],
-        images=sum(sum(counts.values()) for counts in record["data"]["counts"].values()),
+        images=sum(record["data"]["totals"].values()),
         date=max(run.metrics["timing"]["finished_at"] for run in runs)[:10],
         commit=record["environment"]["git_commit"],
         style=(HERE / "style.css").read_text(encoding="utf-8"),

@@ -310,7 +310,7 @@ def show_data(config: dict[str, Any], options: argparse.Namespace) -> bool:
             raise ParameterError(f"{error}; mend it, or --on-bad skip leaves it out") from None
         raise
     for params, *_ in config["complete"].values():
-        chosen = params["classes"]
+        chosen = params.get("classes")
         part = datasets.select_classes(dataset, chosen) if chosen else dataset
         datasets.split(part, params["protocol"])
     source, bad = dataset.provenance["source"], dataset.provenance.get("bad_count", 0)

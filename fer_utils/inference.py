@@ -31,7 +31,7 @@ def speeds(runs: list[Run], images: np.ndarray, seconds: float = 1.0) -> pd.Data
     """Images per second of each run, one after the other in one process on the same images.
 
     A column for each batch size; each is the median of at least three calls after one that is not
-    counted, `seconds` of them at most.
+    counted, and of more calls up to `seconds`.
     """
     rows = []
     for run in runs:

@@ -209,7 +209,10 @@ class Engine:
             raise RuntimeError(f"the engine, Snakemake, says: {last}; all of it is in {self.log}")
         text = done.stdout + done.stderr
         jobs = re.findall(r"^Job \d+: notebook (.+)\n(?:Reason: (.*))?", text, flags=re.MULTILINE)
-        return [(name.strip(), reason.strip()) for name, reason in jobs]
+        # which inputs are made anew is plain from the list itself
+        shortened = [re.sub(r"; Input files updated by another job:.*", "", r) for _, r in jobs]
+        shortened = [re.sub(r"(updated by another job):.*", r"\1", r) for r in shortened]
+        return [(name.strip(), r.strip()) for (name, _), r in zip(jobs, shortened, strict=True)]
 
     def run(self, jobs: int, total: int) -> int:
         """Run what is due, `jobs` notebooks at a time; Snakemake's exit status."""

@@ -44,7 +44,7 @@ def settle(params: dict[str, Any]) -> dict[str, Any]:
         found = _kept_by_keras().is_file() or _reachable()
         asked = {"kind": "imagenet", "name": IMAGENET, "sha256": None} if found else None
     elif asked:
-        asked = _local(asked)
+        asked = _local(asked, f"{params['id']}: training.weights")
     params = params if asked else merge(params, fallback)
     params["training"]["weights"] = asked
     if asked and asked["kind"] == "file":
@@ -66,12 +66,12 @@ def _reachable() -> bool:
     return False
 
 
-def _local(asked: str) -> dict[str, Any]:
+def _local(asked: str, where: str) -> dict[str, Any]:
     place = Path(asked).expanduser()
     place = place if place.is_absolute() else ROOT / place
     wanted = "ResNet-50 weights, .h5 or .keras, or `imagenet`"
     if not place.is_file():
-        raise ParameterError(f"training.weights: there is no file {place}; give {wanted}")
+        raise ParameterError(f"{where}: there is no file {place}; give {wanted}")
     known = False
     with contextlib.suppress(OSError, KeyError, zipfile.BadZipFile):
         if place.suffix == ".keras":
@@ -83,7 +83,7 @@ def _local(asked: str) -> dict[str, Any]:
                 known = LAST in file.get("model_weights", file)
     if not known:
         raise ParameterError(
-            f"training.weights: {place} holds no ResNet-50 (no layer {LAST}); give {wanted}"
+            f"{where}: {place} holds no ResNet-50 (no layer {LAST}); give {wanted}"
         )
     content = place.read_bytes()
     digest = hashlib.sha256(content).hexdigest()

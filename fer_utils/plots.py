@@ -242,7 +242,7 @@ def gaps(comparison: pd.DataFrame) -> Figure:
     axis.xaxis.set_major_formatter(PercentFormatter(1))
     axis.set_xlabel("accuracy, without augmentation")
     axis.grid(axis="y", visible=False)
-    axis.legend(loc="lower left")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 

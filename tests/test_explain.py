@@ -52,3 +52,6 @@ def test_speed_is_a_positive_rate_for_each_batch(tmp_path):
     table = inference.speeds([run], dataset.images[:8], seconds=0.05)
     assert table["run_id"].tolist() == ["basic_cnn"]
     assert (table[["batch_1", "batch_256"]] > 0).all(axis=None)
+    test = run.predictions("PrivateTest")
+    again = inference.predictor(run)(dataset.images[test["index"]])
+    np.testing.assert_allclose(again, test["probabilities"], atol=1e-5)

@@ -23,6 +23,12 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 1
     return float(np.abs(gap).sum() / len(confidence))
 
 
+def nll(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean negative log likelihood, in nats, of labels (n,) under probabilities (n, classes)."""
+    of_label = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.clip(of_label, 1e-12, None)).mean())
+
+
 def scores(labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]) -> dict:
     """All scores of one split as plain numbers: the record that metrics.json keeps.
 
@@ -42,7 +48,6 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ..
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predicted, labels=list(which), zero_division=0
     )
-    of_label = probabilities[np.arange(len(labels)), labels]
     leading = np.argsort(-probabilities, axis=1, kind="stable")[:, :2]
     return {
         "n": len(labels),
@@ -62,7 +67,7 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ..
         "confusion": confusion_matrix(labels, predicted, labels=list(which)).tolist(),
         "top2_accuracy": float((leading == labels[:, None]).any(axis=1).mean()),
         "ece": calibration_error(probabilities.max(axis=1), correct),
-        "nll": float(-np.log(np.clip(of_label, 1e-12, None)).mean()),
+        "nll": nll(labels, probabilities),
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from fer_utils import export
 from fer_utils.results import ResultError, Run
 
 BATCHES = (1, 256)
@@ -35,23 +36,35 @@ def predictor(run: Run) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def speeds(runs: list[Run], images: np.ndarray, seconds: float = 1.0) -> pd.DataFrame:
-    """Images per second of each run, one after the other in one process on the same images.
+    """Images per second and file size of each run, one after the other on the same images.
 
-    A column for each batch size; each is the median of at least three calls after one that is not
-    counted, and of more calls up to `seconds`.
+    A row for each form of a run, as it was saved and as it was exported; a column for each batch
+    size, the median of at least three calls after one that is not counted, and of more calls up to
+    `seconds`.
     """
     rows = []
     for run in runs:
-        predict = predictor(run)
-        row = {"run_id": run.metrics["run_id"], "seed": run.metrics["seed"]}
-        for batch in BATCHES:
-            inputs = np.resize(images, (batch, 48, 48))
-            predict(inputs)
-            taken: list[float] = []
-            while len(taken) < 3 or (sum(taken) < seconds and len(taken) < 25):
-                start = time.perf_counter()
-                predict(inputs)
-                taken.append(time.perf_counter() - start)
-            row[f"batch_{batch}"] = round(batch / float(np.median(taken)), 1)
-        rows.append(row)
+        for form, name, read in (
+            ("Keras", "model.keras", lambda _, run=run: predictor(run)),
+            ("scikit-learn", "model.joblib", lambda _, run=run: predictor(run)),
+            ("TensorFlow Lite", export.FILE, export.predictor),
+        ):
+            path = run.folder / name
+            if not path.is_file():
+                continue
+            row = {"run_id": run.metrics["run_id"], "seed": run.metrics["seed"], "form": form}
+            row["megabytes"] = round(path.stat().st_size / 1e6, 2)
+            predict = read(path)
+            rows.append(row | {f"batch_{b}": _speed(predict, images, b, seconds) for b in BATCHES})
     return pd.DataFrame(rows)
+
+
+def _speed(predict: Callable, images: np.ndarray, batch: int, seconds: float) -> float:
+    inputs = np.resize(images, (batch, 48, 48))
+    predict(inputs)
+    taken: list[float] = []
+    while len(taken) < 3 or (sum(taken) < seconds and len(taken) < 25):
+        start = time.perf_counter()
+        predict(inputs)
+        taken.append(time.perf_counter() - start)
+    return round(batch / float(np.median(taken)), 1)

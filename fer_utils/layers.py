@@ -1,8 +1,36 @@
-"""Batch normalisation as one operation, for training at the speed of the processor."""
+"""Layers for training at the speed of the device: images held there, fused normalisation."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
+
+
+def held(images: np.ndarray) -> Any:
+    """A Keras layer from places int32 (n,) to images (n, ...), which go to the device once."""
+    import keras
+    from keras import ops
+
+    class Held(keras.layers.Layer):
+        def __init__(self) -> None:
+            super().__init__(dtype="float32", autocast=False, name="held")
+            self.images = self.add_weight(
+                shape=images.shape,
+                dtype=images.dtype.name,
+                initializer=lambda shape, dtype: ops.convert_to_tensor(images),
+                trainable=False,
+                name="images",
+            )
+
+        def call(self, places: Any) -> Any:
+            return ops.take(self.images, places, axis=0)
+
+        def compute_output_spec(self, places: Any) -> Any:
+            shape = (*places.shape, *images.shape[1:])
+            return keras.KerasTensor(shape, dtype=images.dtype.name)
+
+    return Held()
 
 
 def fuse(network: Any) -> Any:

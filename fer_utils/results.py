@@ -180,12 +180,13 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "packages": versions,
         "processor": _processor(),
-        "cores": _cores(),
+        "cores": cores(),
         "git_commit": commit or "unknown",
     }
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

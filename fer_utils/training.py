@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_utils import balance, datasets, parameters, results, transfer
+from fer_utils import balance, datasets, devices, evaluation, parameters, results, transfer
 from fer_utils.protocol import Task
 from fer_utils.schedule import Schedule
 
@@ -29,6 +29,7 @@ CODE = (
     "balance",
     "cache",
     "datasets",
+    "devices",
     "evaluation",
     "faces",
     "fer2013",
@@ -47,30 +48,20 @@ CODE = (
 )
 
 
-def precision_for(choice: str) -> str:
-    """The Keras dtype policy: "auto" is bfloat16 where the processor has it, else float32."""
-    if choice != "auto":
-        return choice
-    with contextlib.suppress(OSError):
-        flags = Path("/proc/cpuinfo").read_text()
-        if "amx_bf16" in flags or "avx512_bf16" in flags:
-            return "mixed_bfloat16"
-    return "float32"
-
-
 def run(
     params: dict[str, Any],
     dataset: datasets.Dataset,
     study: str | Path,
     seed: int = 0,
     say: Any = print,
+    count: int = 1,
 ) -> results.Run:
     """Train, score and record one model in the study's folder, or present the finished run.
 
     A run is presented instead of repeated when parameters, data, seed and training code are the
     same. An interrupted run goes on after its last whole epoch. Where the paper's protocol trains
     and selects on the same images as the common one, the common run's network is scored instead of
-    training it a second time. `say` gets one line per epoch.
+    training it a second time. `say` gets one line per epoch, `count` is the number of devices.
     """
     params = transfer.settle(params)
     task = Task(params, dataset, seed, CODE)
@@ -80,7 +71,7 @@ def run(
         if finished:
             say(f"finished run of the same parameters, data, code and seed: {folder.name}")
             return finished
-        training = _Training(task, folder, say)
+        training = _Training(task, folder, say, count)
         shared = results.run_folder(study, params["id"], seed)
         if folder != shared and (shared / "metrics.json").is_file():
             common = Task(params | {"protocol": "official"}, dataset, seed, CODE)
@@ -96,6 +87,7 @@ def run_protocols(
     study: str | Path,
     seed: int = 0,
     say: Any = print,
+    count: int = 1,
 ) -> list[results.Run]:
     """The runs of one model, common protocol first; one that the data cannot give is left out."""
     runs = []
@@ -103,7 +95,7 @@ def run_protocols(
         try:
             if len(complete) > 1:
                 say(f"protocol {params['protocol']}")
-            runs.append(run(params, dataset, study, seed, say))
+            runs.append(run(params, dataset, study, seed, say, count))
         except datasets.DataError as error:
             if params["protocol"] == "official":
                 raise
@@ -132,27 +124,36 @@ def runs_or_examples(study: str | Path) -> list[results.Run]:
 class _Training:
     """State of one training: networks, history and the schedule's counters."""
 
-    def __init__(self, task: Task, folder: Path, say: Any) -> None:
+    def __init__(self, task: Task, folder: Path, say: Any, count: int) -> None:
         self.task, self.params, self.recipe, self.seed = task, task.params, task.recipe, task.seed
-        self.folder, self.say, self.extractor = folder, say, None
+        self.folder, self.say, self.count, self.extractor = folder, say, count, None
         self.checkpoint = folder / "checkpoint.npz"
         self.stages: dict[str, float] = {}
         self.history: list[dict[str, float]] = []
         self.schedule = Schedule(self.recipe)
         self.best_weights: list[np.ndarray] = []
+        size = self.recipe["batch_size"]
+        if size % count:
+            raise parameters.ParameterError(
+                f"--devices is {count}, but {self.params['id']} has batches of {size} images, "
+                "which so many devices cannot share evenly"
+            )
 
     def run(self) -> results.Run:
-        with self._stage("build"):
-            self._build()
-        with self._stage("data"):
-            images, labels, weights = self._training_data()
-            validation = self._inputs(self.task.part("validation")[0])
+        self._set_up()
+        with devices.spread(self.count):
+            with self._stage("build"):
+                self._build()
+            with self._stage("data"):
+                labels, weights = self._hold_data()
+            with self._stage("compile"):
+                self._compile()
         resumed = self._resume()
         if resumed:
             self.say(f"resumed after epoch {resumed}")
         with self._stage("train"):
             while not self.schedule.finished(len(self.history)):
-                self._epoch(images, labels, weights, validation)
+                self._epoch(labels, weights)
                 self._save_checkpoint()
         return self._finish()
 
@@ -184,28 +185,39 @@ class _Training:
 
             tf.get_logger().setLevel("ERROR")
             tf.config.experimental.enable_op_determinism()
-        self.precision = precision_for(self.recipe["precision"])
+        self.precision = devices.precision_for(self.recipe["precision"])
 
     def _build(self) -> None:
         import keras
 
-        from fer_utils import augment, layers
+        from fer_utils import layers
 
-        self._set_up()
         keras.config.set_dtype_policy(self.precision)
         network = self._network()
         transfer.load(network, self.recipe["weights"])
-        ranges = self.recipe["augmentation"]
         # a frozen base sees every image once, so its features are as good as the images
-        self.extractor = None if ranges else transfer.extractor(network)
-        if self.extractor:
-            self.net = self.trainer = transfer.head(network)
-        else:
-            self.net = layers.fuse(network)
-            stack = [keras.Input((48, 48, 1), dtype="uint8")]
-            if ranges:
-                stack.append(augment.random_affine(**ranges, seed=self.seed))
-            self.trainer = keras.Sequential([*stack, self.net])
+        self.extractor = None if self.recipe["augmentation"] else transfer.extractor(network)
+        self.net = transfer.head(network) if self.extractor else layers.fuse(network)
+
+    def _hold_data(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Put training images, then validation images, on the device; labels and weights."""
+        from fer_utils import layers
+
+        images, labels, weights = self._training_data()
+        validation = self._inputs(self.task.part("validation")[0])
+        self.held = layers.held(np.concatenate([images, validation]))
+        self.validation = np.arange(len(images), len(images) + len(validation), dtype="int32")
+        return labels, weights
+
+    def _compile(self) -> None:
+        import keras
+
+        from fer_utils import augment
+
+        stack = [keras.Input((), dtype="int32"), self.held]
+        if self.recipe["augmentation"]:
+            stack.append(augment.layer(**self.recipe["augmentation"], seed=self.seed))
+        self.trainer = keras.Sequential([*stack, self.net])
         optimizers = {
             "adam": keras.optimizers.Adam,
             "sgd": keras.optimizers.SGD,
@@ -248,13 +260,14 @@ class _Training:
         weights = of_class and np.array([of_class[label] for label in chosen.labels.tolist()])
         return self._inputs(chosen.images), chosen.labels, weights
 
-    def _epoch(self, images, labels, weights, validation) -> None:
+    def _epoch(self, labels: np.ndarray, weights: np.ndarray | None) -> None:
         number = len(self.history) + 1
         # the order depends on seed and epoch alone, so that a resumed run sees the same batches
         order = np.random.default_rng([self.seed, 2, number]).permutation(len(labels))
+        order = order[: len(order) // self.count * self.count]  # every device gets its share
         start = time.perf_counter()
         logs = self.trainer.fit(
-            images[order],
+            order.astype("int32"),
             labels[order],
             sample_weight=None if weights is None else weights[order],
             batch_size=self.recipe["batch_size"],
@@ -262,22 +275,15 @@ class _Training:
             verbose=0,
         ).history
         seconds = time.perf_counter() - start
-        scored = self.trainer.evaluate(
-            validation,
-            self.task.part("validation")[1],
-            batch_size=EVALUATION_BATCH,
-            verbose=0,
-            return_dict=True,
-        )
+        scored = self._validate()
         entry = {
             "epoch": number,
             "loss": logs["loss"][0],
             "accuracy": logs["accuracy"][0],
-            "val_loss": scored["loss"],
-            "val_accuracy": scored["accuracy"],
-            "learning_rate": float(self.trainer.optimizer.learning_rate),
+            **scored,
+            "learning_rate": float(devices.array(self.trainer.optimizer.learning_rate)),
             "seconds": round(seconds, 3),
-            "images_per_second": round(len(labels) / seconds, 1),
+            "images_per_second": round(len(order) / seconds, 1),
         }
         if not np.isfinite(entry["loss"]):
             raise FloatingPointError(
@@ -287,7 +293,7 @@ class _Training:
         self.history.append(entry)
         best, rate = self.schedule.follow(entry)
         if best:
-            self.best_weights = self.net.get_weights()
+            self.best_weights = [devices.array(weight) for weight in self.net.weights]
         if rate is not None:
             self.trainer.optimizer.learning_rate = rate
         self.say(
@@ -297,15 +303,26 @@ class _Training:
             f"  {entry['images_per_second']:,.0f} images/s{'  best' if best else ''}"
         )
 
+    def _validate(self) -> dict[str, float]:
+        labels = self.task.part("validation")[1]
+        batch = EVALUATION_BATCH // self.count * self.count
+        places = np.resize(self.validation, -(-len(labels) // self.count) * self.count)
+        probabilities = self.trainer.predict(places, batch_size=batch, verbose=0)
+        probabilities = probabilities[: len(labels)]
+        return {
+            "val_loss": evaluation.nll(labels, probabilities),
+            "val_accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
+        }
+
     def _variables(self) -> list[Any]:
-        return [*self.trainer.variables, *self.trainer.optimizer.variables]
+        state = [
+            variable for variable in self.trainer.variables if variable is not self.held.images
+        ]
+        return [*state, *self.trainer.optimizer.variables]
 
     def _save_checkpoint(self) -> None:
-        from keras import ops
-
         arrays = {
-            f"variable_{i}": ops.convert_to_numpy(variable)
-            for i, variable in enumerate(self._variables())
+            f"variable_{i}": devices.array(variable) for i, variable in enumerate(self._variables())
         }
         arrays |= {f"best_{i}": weight for i, weight in enumerate(self.best_weights)}
         state = {
@@ -318,6 +335,8 @@ class _Training:
 
     def _resume(self) -> int:
         """Take up the checkpoint of the same identity, if there is one; epochs already done."""
+        for half_written in self.folder.glob(".checkpoint.*.partial.npz"):  # by a killed process
+            half_written.unlink()
         try:
             with np.load(self.checkpoint, allow_pickle=False) as saved:
                 state = json.loads(str(saved["state"]))
@@ -375,7 +394,8 @@ class _Training:
             engine={
                 "backend": keras.backend.backend(),
                 "precision": self.precision,
-                "device": _device(),
+                "device": devices.name(),
+                "devices": self.count,
             },
         )
         history = pd.DataFrame(self.history)
@@ -390,23 +410,10 @@ class _Training:
         return run
 
 
-def _device() -> str:
-    import keras
-
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return str(jax.devices()[0].device_kind)
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
-    return "cpu"
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Command line of the headless training; exit status 0, or 2 with one message."""
+    from fer_utils import export
+
     parser = argparse.ArgumentParser(
         prog="python -m fer_utils.training",
         description="Train one model without a notebook and write its run folder.",
@@ -422,6 +429,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int)
     parser.add_argument(
+        "--devices", type=int, default=1, metavar="N", help="share each batch among N devices"
+    )
+    parser.add_argument(
         "--protocol",
         choices=["official", "paper"],
         help="the common protocol or the paper's own only (default: both)",
@@ -431,12 +441,18 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.seed < 0:
             raise parameters.ParameterError(f"--seed is {options.seed} but must be at least 0")
+        if options.devices < 1:
+            raise parameters.ParameterError(f"--devices is {options.devices}; give at least 1")
         complete = parameters.protocols(options.params, options.profile, **limits)
         if options.protocol:
             complete = complete[:1] if options.protocol == "official" else complete[-1:]
         dataset = datasets.load(options.data, options.on_bad, resize=options.resize)
         study = Path(options.results).absolute()
-        for finished in run_protocols(complete, dataset, study, options.seed):
+        for finished in run_protocols(
+            complete, dataset, study, options.seed, count=options.devices
+        ):
+            if finished.metrics["environment"]["backend"] == "tensorflow":  # has the converter
+                export.export(finished, dataset)
             protocol, test = finished.metrics["protocol"], finished.test
             print(
                 f"{finished.folder}: {test['accuracy']:.3f} of {test['n']:,} {protocol['test']} "

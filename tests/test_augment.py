@@ -69,13 +69,13 @@ def test_warp_equals_scipy_pixel_for_pixel(face, values, matrix):
 
 
 def test_nothing_changes_outside_training(face):
-    layer = augment.random_affine(rotation=30, horizontal_flip=True)
+    layer = augment.layer(rotation=30, horizontal_flip=True)
     batch = np.repeat(face[None, ..., None], 3, axis=0)
     np.testing.assert_array_equal(layer(batch, training=False), batch)
 
 
 def test_shift_stays_within_its_range_and_reaches_it(face):
-    layer = augment.random_affine(width_shift=0.1, seed=1)
+    layer = augment.layer(width_shift=0.1, seed=1)
     ramp = np.tile(np.arange(48, dtype=np.float32), (400, 48, 1))[..., None]
     moved = np.array(layer(ramp, training=True))[:, 24, 24, 0] - 24
     assert np.abs(moved).max() <= 4.8 + 1e-3
@@ -85,10 +85,53 @@ def test_shift_stays_within_its_range_and_reaches_it(face):
 
 
 def test_flip_is_half_of_the_time(face):
-    layer = augment.random_affine(horizontal_flip=True, seed=2)
+    layer = augment.layer(horizontal_flip=True, seed=2)
     batch = np.repeat(face[None, ..., None], 600, axis=0)
     flipped = [
         not np.allclose(image, face, atol=0.01)
         for image in np.array(layer(batch, training=True))[..., 0]
     ]
     assert 0.43 < np.mean(flipped) < 0.57
+
+
+def test_zoom_may_be_two_factors(face):
+    layer = augment.layer(zoom=[0.5, 0.5001], seed=3)
+    centre = np.zeros((48, 48), np.float32)
+    centre[23:25, 23:25] = 255
+    enlarged = np.array(layer(centre[None, ..., None], training=True))[0, ..., 0]
+    assert (enlarged > 120).sum() == 16  # half a factor shows the middle twice as large
+
+
+def test_brightness_and_contrast_are_factors_clipped_to_pixels():
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 255, (5, 48, 48, 1)).astype(np.float32)
+    brightness, contrast = rng.uniform(0.5, 1.5, (2, 5)).astype(np.float32)
+    done = np.array(augment.illuminate(images, brightness, contrast))
+    for image, b, c, output in zip(images, brightness, contrast, done, strict=True):
+        lit = np.clip(image * b, 0, 255)
+        np.testing.assert_allclose(
+            output, np.clip((lit - lit.mean()) * c + lit.mean(), 0, 255), atol=1e-2
+        )
+
+
+def test_erased_rectangle_is_the_mean_and_the_rest_untouched(face):
+    one = np.array([1.0], np.float32)
+    done = np.array(augment.erase(face[None, ..., None], 5 * one, 10 * one, 8 * one, 4 * one))
+    expected = face.copy()
+    expected[10:14, 5:13] = face.mean()
+    np.testing.assert_allclose(done[0, ..., 0], expected, rtol=1e-5)
+
+
+def test_erasing_takes_its_share_of_images_and_of_their_pixels(face):
+    layer = augment.layer(erasing=0.5, seed=4)
+    batch = np.repeat(face[None, ..., None], 600, axis=0)
+    changed = (np.array(layer(batch, training=True)) != batch).mean(axis=(1, 2, 3))
+    assert 0.43 < (changed > 0).mean() < 0.57
+    assert changed.max() < 0.36 and changed[changed > 0].min() > 0.015
+
+
+def test_light_differs_from_image_to_image_within_its_range(face):
+    layer = augment.layer(brightness=0.2, contrast=0.3, seed=5)
+    grey = np.full((300, 48, 48, 1), 100, np.uint8)
+    lit = np.array(layer(grey, training=True))[:, 0, 0, 0]
+    assert 80 <= lit.min() < 84 and 116 < lit.max() <= 120

@@ -106,14 +106,14 @@ def test_damaged_checkpoint_starts_training_anew(dataset, tmp_path):
 
 
 def test_every_module_that_training_uses_invalidates_a_finished_run(tmp_path):
-    """`results` writes records and shows figures; a change in it alters no number."""
+    """`results` and `export` write files of what was trained; they alter no number."""
     from fer_utils import study
 
     notebook = {"cells": [{"cell_type": "code", "source": ["from fer_utils import training"]}]}
     path = tmp_path / "it.ipynb"
     path.write_text(json.dumps(notebook))
     used = {Path(module).stem for module in study.modules_of(path)}
-    assert used - {"results"} == set(training.CODE)
+    assert used - {"results", "export"} == set(training.CODE)
 
 
 def test_class_subset_keeps_indices_into_the_whole_data(dataset, tmp_path):
@@ -225,32 +225,71 @@ def headless(study, *more):
     ]  # fmt: skip
 
 
-def test_killed_training_goes_on_and_ends_like_an_uninterrupted_one(tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run(headless(whole, "--epochs", "6"), cwd=parameters.ROOT, check=True)
-    process = subprocess.Popen(headless(broken, "--epochs", "6"), cwd=parameters.ROOT)
-    checkpoint = results.run_folder(broken, "basic_cnn", 0) / "checkpoint.npz"
-    deadline = time.time() + 120
-    while not checkpoint.exists() and time.time() < deadline:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (checkpoint.parent / "metrics.json").exists()
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    study = tmp_path_factory.mktemp("whole")
+    subprocess.run(headless(study, "--epochs", "6"), cwd=parameters.ROOT, check=True)
+    return results.read_run(results.run_folder(study, "basic_cnn", 0))
+
+
+def written(folder):
+    return (folder / "checkpoint.npz").exists()
+
+
+def being_written(folder):
+    return written(folder) and any(folder.glob(".checkpoint*.partial*"))
+
+
+def lines(count):
+    """Until training has printed this many lines, one for each epoch."""
+    return lambda folder: (folder / "said").read_text().count("epoch ") >= count
+
+
+@pytest.mark.parametrize("moment", [written, being_written, lines(3)], ids=["a", "b", "c"])
+def test_killed_training_goes_on_and_ends_like_an_uninterrupted_one(
+    uninterrupted, tmp_path, moment
+):
+    """A real SIGKILL: with the first checkpoint, while one is written, within an epoch."""
+    folder = results.run_folder(tmp_path, "basic_cnn", 0)
+    folder.mkdir(parents=True)
+    with open(folder / "said", "w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-u", *headless(tmp_path, "--epochs", "6")[1:]],
+            cwd=parameters.ROOT, stdout=said,
+        )  # fmt: skip
+        deadline = time.time() + 120
+        while not moment(folder) and process.poll() is None and time.time() < deadline:
+            pass
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert written(folder) and not (folder / "metrics.json").exists()
     done = subprocess.run(
-        headless(broken, "--epochs", "6"),
+        headless(tmp_path, "--epochs", "6"),
         cwd=parameters.ROOT, check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert "resumed after epoch" in done.stdout
-    first, second = (
-        results.read_run(results.run_folder(s, "basic_cnn", 0)) for s in (whole, broken)
-    )
-    assert without_timing(first.metrics) == without_timing(second.metrics)
+    second = results.read_run(folder)
+    assert without_timing(uninterrupted.metrics) == without_timing(second.metrics)
     timed = ["seconds", "images_per_second"]
-    assert first.history.drop(columns=timed).equals(second.history.drop(columns=timed))
+    first_history, history = (run.history.drop(columns=timed) for run in (uninterrupted, second))
+    assert first_history.equals(history)
     np.testing.assert_array_equal(
-        first.predictions("PrivateTest")["probabilities"],
+        uninterrupted.predictions("PrivateTest")["probabilities"],
         second.predictions("PrivateTest")["probabilities"],
     )
+    left = {path.name for path in folder.iterdir()} - {"said", ".lock"}
+    assert left == {
+        "metrics.json", "history.csv", "predictions.npz", "model.keras",
+        "model.tflite", "export.json",
+    }  # fmt: skip
+
+
+def test_checkpoint_holds_no_images(dataset, tmp_path, monkeypatch):
+    """They are on the device beside the weights, and of no use in a file written every epoch."""
+    monkeypatch.setattr(training._Training, "_finish", lambda self: None)
+    training.run(params(epochs=1), dataset, tmp_path)
+    with np.load(results.run_folder(tmp_path, "basic_cnn", 0) / "checkpoint.npz") as saved:
+        assert not any(saved[name].dtype == np.uint8 for name in saved.files)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,126 @@
+"""What a network is computed on: precision that the device is fast in, and several devices."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_utils.parameters import ParameterError
+
+
+def precision_for(choice: str) -> str:
+    """The Keras dtype policy; "auto" is the fastest one that the device has in hardware.
+
+    bfloat16 on GPUs from Ampere on and on processors with AMX or AVX512-BF16, float16 with loss
+    scaling on Volta and Turing, else float32.
+    """
+    if choice != "auto":
+        return choice
+    capability = _gpu_capability()
+    if capability:
+        if capability >= (8, 0):
+            return "mixed_bfloat16"
+        return "mixed_float16" if capability >= (7, 0) else "float32"
+    with contextlib.suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text()
+        if "amx_bf16" in flags or "avx512_bf16" in flags:
+            return "mixed_bfloat16"
+    return "float32"
+
+
+def name() -> str:
+    """The GPU's name, or "cpu"."""
+    gpu = _gpu()
+    if gpu is None:
+        return "cpu"
+    if _on_jax():
+        return str(gpu.device_kind)
+    import tensorflow as tf
+
+    return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+
+
+@contextlib.contextmanager
+def spread(count: int) -> Iterator[None]:
+    """Networks made in the block are trained on `count` devices, a share of each batch on each.
+
+    GPUs where there are any, else processors; on TensorFlow a processor is split for it, which
+    shows that it works and makes nothing faster. ParameterError if there are fewer devices.
+    """
+    if count == 1:
+        yield
+    elif _on_jax():
+        import jax
+        import keras
+
+        chosen = _enough(jax.devices(), count)
+        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=chosen))
+        try:
+            yield
+        finally:
+            keras.distribution.set_distribution(None)
+    else:
+        import tensorflow as tf
+
+        if not tf.config.list_physical_devices("GPU"):
+            _split_processor(count)
+        kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+        chosen = _enough(tf.config.list_logical_devices(kind), count)
+        with tf.distribute.MirroredStrategy([device.name for device in chosen]).scope():
+            yield
+
+
+def array(variable: Any) -> np.ndarray:
+    """The value of a Keras variable, also of one that several devices hold."""
+    from keras import ops
+
+    value = variable.value
+    if not _on_jax() and hasattr(value, "values"):  # one for each device, all the same
+        value = value.values[0]
+    return ops.convert_to_numpy(value)
+
+
+def _enough(devices: list[Any], count: int) -> list[Any]:
+    if count > len(devices):
+        raise ParameterError(f"--devices is {count} but there are {len(devices)} here")
+    return devices[:count]
+
+
+def _split_processor(count: int) -> None:
+    import tensorflow as tf
+
+    processor = tf.config.list_physical_devices("CPU")[0]
+    with contextlib.suppress(RuntimeError):  # TensorFlow runs already: what there is must do
+        parts = [tf.config.LogicalDeviceConfiguration()] * count
+        tf.config.set_logical_device_configuration(processor, parts)
+
+
+def _on_jax() -> bool:
+    import keras
+
+    return keras.backend.backend() == "jax"
+
+
+def _gpu() -> Any:
+    if _on_jax():
+        import jax
+
+        return next((device for device in jax.devices() if device.platform == "gpu"), None)
+    import tensorflow as tf
+
+    return next(iter(tf.config.list_physical_devices("GPU")), None)
+
+
+def _gpu_capability() -> tuple[int, ...] | None:
+    gpu = _gpu()
+    if gpu is None:
+        return None
+    if _on_jax():
+        return tuple(int(part) for part in str(gpu.compute_capability).split("."))
+    import tensorflow as tf
+
+    return tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))

@@ -1,0 +1,122 @@
+"""Finished networks as TensorFlow Lite files, checked against the probabilities on record."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_utils import results
+from fer_utils.datasets import Dataset
+
+FILE, RECORD = "model.tflite", "export.json"
+TOLERANCE = 1e-3  # of a probability
+BATCH = 256
+
+
+def export(run: results.Run, dataset: Dataset) -> dict[str, Any]:
+    """Write a run's network as model.tflite with export.json, or present what is there.
+
+    The record: sizes in bytes, and on every image of the split that the run's protocol tests on,
+    how many predictions are the recorded ones and the largest difference of a probability.
+    ResultError if a probability moves by more than 1e-3.
+    """
+    source = (run.folder / "model.keras").read_bytes()
+    record = read(run)
+    if record and record["source_sha256"] == hashlib.sha256(source).hexdigest():
+        return record
+    content = _converted(run.folder / "model.keras")
+    recorded = run.predictions(run.metrics["protocol"]["test"])
+    probabilities = predictor(content)(dataset.images[recorded["index"]])
+    same = probabilities.argmax(axis=1) == recorded["probabilities"].argmax(axis=1)
+    record = {
+        "format": "TensorFlow Lite, float32",
+        "source_sha256": hashlib.sha256(source).hexdigest(),
+        "bytes": len(content),
+        "keras_bytes": len(source),
+        "split": run.metrics["protocol"]["test"],
+        "n": len(same),
+        "same_prediction": int(same.sum()),
+        "largest_difference": float(np.abs(probabilities - recorded["probabilities"]).max()),
+    }
+    if record["largest_difference"] > TOLERANCE:
+        raise results.ResultError(
+            f"{run.folder / FILE}: not written; probabilities differ from the network's by up to "
+            f"{record['largest_difference']:.1g} where {TOLERANCE:g} is allowed"
+        )
+    with results.replacing(run.folder / FILE) as temporary:
+        temporary.write_bytes(content)
+    results.write_text(run.folder / RECORD, json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def read(run: results.Run) -> dict[str, Any] | None:
+    """The record of a run's export; None if there is none that is whole."""
+    with contextlib.suppress(OSError, ValueError):
+        if (run.folder / FILE).is_file():
+            return json.loads((run.folder / RECORD).read_text(encoding="utf-8"))
+    return None
+
+
+def predictor(content: str | Path | bytes) -> Callable[[np.ndarray], np.ndarray]:
+    """Probabilities float32 (n, classes) of images uint8 (n, 48, 48), by an exported network."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    if not isinstance(content, bytes):
+        content = Path(content).read_bytes()
+    with _quiet():
+        network = Interpreter(model_content=content, num_threads=results.cores())
+    pixels = network.get_input_details()[0]["index"]
+    output = network.get_output_details()[0]["index"]
+    size = 0
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        nonlocal size
+        answers = []
+        for start in range(0, len(images), BATCH):
+            part = images[start : start + BATCH, ..., None].astype(np.float32)
+            if len(part) != size:
+                size = len(part)
+                with _quiet():
+                    network.resize_tensor_input(pixels, part.shape)
+                    network.allocate_tensors()
+            network.set_tensor(pixels, part)
+            network.invoke()
+            answers.append(network.get_tensor(output))
+        return np.concatenate(answers)
+
+    return predict
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the notes that TensorFlow Lite's C++ code prints off the screen and the notebook."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _converted(path: Path) -> bytes:
+    import keras
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    network = keras.models.load_model(path, compile=False)
+    signature = [tf.TensorSpec((None, 48, 48, 1), tf.float32, name="pixels")]
+    function = tf.function(lambda pixels: network(pixels, training=False), signature)
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+    with _quiet():
+        return tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert()

@@ -1,0 +1,112 @@
+"""The same training on other devices: precision by itself, several devices, the JAX backend."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fer_utils import datasets, devices, parameters, results, training
+
+needs_jax = pytest.mark.skipif(
+    not importlib.util.find_spec("jax"), reason="jax is not installed (pip install jax)"
+)
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [
+        ((9, 0), "mixed_bfloat16"),
+        ((8, 0), "mixed_bfloat16"),
+        ((7, 5), "mixed_float16"),
+        ((6, 1), "float32"),
+    ],
+)
+def test_precision_is_what_the_gpu_is_fast_in(monkeypatch, capability, precision):
+    monkeypatch.setattr(devices, "_gpu_capability", lambda: capability)
+    assert devices.precision_for("auto") == precision
+    assert devices.precision_for("float32") == "float32"
+
+
+def test_float16_trains_with_loss_scaling(tmp_path):
+    dataset = datasets.load("synthetic:n=800,seed=1")
+    limits = {"epochs": 2, "train_limit": 200, "early_stopping": None}
+    scores = {}
+    for precision in ("mixed_float16", "float32"):
+        params = parameters.model("basic_cnn", None, **limits, precision=precision)
+        run = training.run(params, dataset, tmp_path / precision)
+        assert run.metrics["environment"]["precision"] == precision
+        scores[precision] = run.history["loss"].to_numpy()
+    np.testing.assert_allclose(scores["mixed_float16"], scores["float32"], rtol=0.02)
+
+
+RECIPE = """
+id: basic_cnn
+title: Basic CNN
+paper: mine
+builder: basic_cnn
+protocol: official
+training:
+  {epochs: 2, batch_size: 64, learning_rate: 1.0e-3, precision: float32, train_limit: 302}
+"""
+
+
+def train(folder, backend, *more):
+    """A run of basic_cnn with nothing random in a batch, and what the command printed."""
+    recipe = folder.parent / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    done = subprocess.run(
+        [sys.executable, "-m", "fer_utils.training", str(recipe), "--data",
+         "synthetic:n=800,seed=1", "--results", str(folder), *more],
+        cwd=parameters.ROOT, capture_output=True, text=True,
+        env=os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3",
+                          "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+    )  # fmt: skip
+    if done.returncode:
+        return None, done
+    return results.read_run(results.run_folder(folder, "basic_cnn", 0)), done
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=needs_jax)])
+def test_two_devices_learn_what_one_learns(tmp_path, backend):
+    one, _ = train(tmp_path / "one", backend)
+    two, _ = train(tmp_path / "two", backend, "--devices", "2")
+    assert (one.metrics["environment"]["devices"], two.metrics["environment"]["devices"]) == (1, 2)
+    for column in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        np.testing.assert_allclose(two.history[column], one.history[column], rtol=2e-3, atol=4e-3)
+    first, second = (run.predictions("PrivateTest")["probabilities"] for run in (one, two))
+    np.testing.assert_allclose(second, first, atol=5e-3)
+
+
+@needs_jax
+def test_run_made_with_jax_joins_the_study(tmp_path):
+    """The record is the same kind, and TensorFlow presents it and computes what it says."""
+    import keras
+
+    made, _ = train(tmp_path / "study", "jax")
+    assert made.metrics["environment"]["backend"] == "jax"
+    assert "jax" in made.metrics["environment"]["packages"]
+    dataset, lines = datasets.load("synthetic:n=800,seed=1"), []
+    complete = parameters.protocols(str(tmp_path / "recipe.yaml"), None)
+    shown = training.run(complete[0], dataset, tmp_path / "study", say=lines.append)
+    assert "finished run" in lines[0] and shown.metrics == made.metrics
+    network = keras.models.load_model(shown.folder / "model.keras")
+    test = shown.predictions("PrivateTest")
+    again = network.predict(dataset.images[test["index"]][..., None], verbose=0)
+    np.testing.assert_allclose(again, test["probabilities"], atol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "words"), [("0", "at least 1"), ("3", "batches of 64")])
+def test_wrong_number_of_devices_is_one_line(tmp_path, count, words):
+    _, done = train(tmp_path / "study", "tensorflow", "--devices", count)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert done.returncode == 2 and len(errors) == 1
+    assert "--devices" in errors[0] and words in errors[0]
+
+
+@needs_jax
+def test_more_devices_than_there_are(tmp_path):
+    _, done = train(tmp_path / "study", "jax", "--devices", "4")
+    assert done.returncode == 2 and "there are 2 here" in done.stderr

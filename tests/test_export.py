@@ -1,0 +1,58 @@
+"""Export: the file is the network, on every image of the test split, or it is not written."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fer_utils import datasets, export, inference, parameters, results, training
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return datasets.load("synthetic:n=800,seed=1")
+
+
+@pytest.fixture
+def finished(dataset, tmp_path):
+    params = parameters.model("basic_cnn", None, epochs=1, train_limit=200)
+    return training.run(params, dataset, tmp_path)
+
+
+def test_exported_network_is_the_network(finished, dataset):
+    record = export.export(finished, dataset)
+    test = finished.predictions("PrivateTest")
+    assert record["n"] == record["same_prediction"] == len(test["index"])
+    assert record["bytes"] == (finished.folder / export.FILE).stat().st_size
+    predict = export.predictor(finished.folder / export.FILE)
+    for part in (slice(None), slice(0, 1), slice(3, 10)):  # any number of images at a time
+        np.testing.assert_allclose(
+            predict(dataset.images[test["index"][part]]), test["probabilities"][part], atol=1e-3
+        )
+
+
+def test_export_is_made_once_and_again_after_another_training(finished, dataset):
+    export.export(finished, dataset)
+    written = (finished.folder / export.FILE).stat().st_mtime_ns
+    export.export(finished, dataset)
+    assert (finished.folder / export.FILE).stat().st_mtime_ns == written
+    study = finished.folder.parent.parent.parent
+    params = parameters.model("basic_cnn", None, epochs=2, train_limit=200)
+    again = training.run(params, dataset, study)
+    record = export.export(again, dataset)
+    assert (finished.folder / export.FILE).stat().st_mtime_ns != written
+    assert record == json.loads((finished.folder / export.RECORD).read_text())
+
+
+def test_file_that_gives_other_probabilities_is_not_written(finished, dataset):
+    wrong = dataset.take(np.arange(len(dataset))[::-1])  # other images at the recorded places
+    with pytest.raises(results.ResultError, match="probabilities differ"):
+        export.export(finished, wrong)
+    assert export.read(finished) is None
+
+
+def test_speeds_have_a_row_for_each_form(finished, dataset):
+    export.export(finished, dataset)
+    table = inference.speeds([finished], dataset.images[:8], seconds=0.05)
+    assert table["form"].tolist() == ["Keras", "TensorFlow Lite"]
+    assert (table[["megabytes", "batch_1", "batch_256"]] > 0).all(axis=None)

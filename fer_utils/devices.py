@@ -76,12 +76,12 @@ def spread(count: int) -> Iterator[None]:
 
 def array(variable: Any) -> np.ndarray:
     """The value of a Keras variable, also of one that several devices hold."""
-    from keras import ops
-
     value = variable.value
-    if not _on_jax() and hasattr(value, "values"):  # one for each device, all the same
+    if _on_jax():
+        return np.array(value)
+    if hasattr(value, "values"):  # one for each device, all the same
         value = value.values[0]
-    return ops.convert_to_numpy(value)
+    return value.numpy()
 
 
 def _enough(devices: list[Any], count: int) -> list[Any]:

@@ -55,7 +55,7 @@ training:
 
 def train(folder, backend, *more):
     """A run of basic_cnn with nothing random in a batch, and what the command printed."""
-    recipe = folder.parent / "recipe.yaml"
+    recipe = folder.parent / "basic_cnn.yaml"
     recipe.write_text(RECIPE)
     done = subprocess.run(
         [sys.executable, "-m", "fer_utils.training", str(recipe), "--data",
@@ -89,7 +89,7 @@ def test_run_made_with_jax_joins_the_study(tmp_path):
     assert made.metrics["environment"]["backend"] == "jax"
     assert "jax" in made.metrics["environment"]["packages"]
     dataset, lines = datasets.load("synthetic:n=800,seed=1"), []
-    complete = parameters.protocols(str(tmp_path / "recipe.yaml"), None)
+    complete = parameters.protocols(str(tmp_path / "basic_cnn.yaml"), None)
     shown = training.run(complete[0], dataset, tmp_path / "study", say=lines.append)
     assert "finished run" in lines[0] and shown.metrics == made.metrics
     network = keras.models.load_model(shown.folder / "model.keras")

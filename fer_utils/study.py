@@ -117,6 +117,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         "folder": str(folder.absolute()),
         "models": models,
         "seeds": profile["seeds"],
+        "jobs": profile.get("jobs", 1),
         # a run that was trained without its notebook has the record alone
         "kept": [f"{r}/{'notebook.ipynb' if executed(r) else 'metrics.json'}" for r in kept],
         "chapters": chapters,
@@ -247,6 +248,13 @@ class Engine:
             finally:
                 self.counter.unlink(missing_ok=True)
 
+    def fault(self) -> str:
+        """What Snakemake says of a failure that is no notebook's."""
+        text = self.log.read_text()
+        found = re.findall(r"^    message: (.+)", text, flags=re.MULTILINE)
+        found += re.findall(r"^    log: (.+)", text, flags=re.MULTILINE)
+        return "\n".join(line[:500] for line in found) or _last_lines(text)
+
 
 def _last_lines(text: str, count: int = 12) -> str:
     return "\n".join(text.strip().splitlines()[-count:])
@@ -269,7 +277,8 @@ def parser() -> argparse.ArgumentParser:
     add("--profile", metavar="NAME", help="demo, quick, full or your own file, name.yaml "
         "(default: demo; full with --data)")  # fmt: skip
     add("--only", nargs="+", metavar="ID", help="these models or chapters only")
-    add("--jobs", type=int, default=1, metavar="N", help="notebooks side by side (default 1)")
+    add("--jobs", type=int, metavar="N", help="notebooks side by side (default: the profile's, "
+        "2 for demo and quick, else 1)")  # fmt: skip
     add("--on-bad", choices=["error", "skip"], default="error",
         help="stop at a bad row or image (default), or leave it out and count it")  # fmt: skip
     add("--resize", action="store_true", help="scale images that are not 48x48")
@@ -366,7 +375,7 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
     for name in ("data", "votes", "profile", "results"):
         if getattr(options, name) == "":
             raise ParameterError(f"--{name} is empty; give a value or leave it out")
-    if options.jobs < 1:
+    if options.jobs is not None and options.jobs < 1:
         raise ParameterError(f"--jobs is {options.jobs} but must be at least 1")
     from fer_utils import execute, results
 
@@ -375,6 +384,7 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
         notebook = {**CHAPTERS, **MODEL_NOTEBOOKS}[chapter]
         execute.check(ROOT / "notebooks" / f"{notebook}.ipynb", values)
     folder = Path(config["folder"])
+    jobs = options.jobs or config["jobs"]
     print(f"study    profile {Path(config['profile']).stem}, results in {folder}")
     if not show_data(config, options):
         raise ParameterError(
@@ -390,10 +400,10 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
                 print(f"  {name:<32} {reason}")
             return 0
         if plan or extra:
-            print(f"run      {len(plan)} notebooks, {options.jobs} at a time\n", flush=True)
-            if engine.run(options.jobs, len(plan)):
+            print(f"run      {len(plan)} notebooks, {jobs} at a time\n", flush=True)
+            if engine.run(jobs, len(plan)):
                 failed = list(folder.glob("failed/*.ipynb"))
-                what = f"{len(failed)} failed" if failed else _last_lines(engine.log.read_text())
+                what = f"{len(failed)} failed" if failed else engine.fault()
                 print(f"\nnot finished: {what}\nWhat is finished is kept; the same command goes on "
                       f"from there. The engine's log is {engine.log}")  # fmt: skip
                 return 1

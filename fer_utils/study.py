@@ -26,8 +26,10 @@ CHAPTERS = {
     "preprocess": "02_preprocess",
     "balance": "03_balance",
     "compare": "06_compare",
+    "benchmark": "08_benchmark",
     "report": "report",
 }
+ON_REQUEST = {"benchmark"}  # runs with --only alone: it measures the machine, not the papers
 MODEL_NOTEBOOKS = {"train": "04_train", "classical": "05_classical"}
 PACKAGE = Path(__file__).resolve().parent
 
@@ -80,7 +82,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     folder = (Path(options.results).expanduser() if options.results else ROOT / "results") / Path(
         profile_name
     ).stem
-    chapters = list(CHAPTERS)
+    chapters = [chapter for chapter in CHAPTERS if chapter not in ON_REQUEST]
     kept: list[str] = []
     if options.only:
         for name in options.only:
@@ -136,6 +138,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
             "train": {**data, "profile": profile_name, **given.get("04_train", {})},
             "classical": {**data, "profile": profile_name, **given.get("05_classical", {})},
             "compare": {**data, **given.get("06_compare", {})},
+            "benchmark": {**shared, "data": source, **given.get("08_benchmark", {})},
             "report": {**shared, **given.get("report", {})},
         },
     }  # fmt: skip

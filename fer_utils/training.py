@@ -71,7 +71,7 @@ def run(
         if finished:
             say(f"finished run of the same parameters, data, code and seed: {folder.name}")
             return finished
-        training = _Training(task, folder, say, count)
+        training = Training(task, folder, say, count)
         shared = results.run_folder(study, params["id"], seed)
         if folder != shared and (shared / "metrics.json").is_file():
             common = Task(params | {"protocol": "official"}, dataset, seed, CODE)
@@ -121,7 +121,7 @@ def runs_or_examples(study: str | Path) -> list[results.Run]:
     return [run(parameters.model(name, "demo", **limits), dataset, study) for name in models]
 
 
-class _Training:
+class Training:
     """State of one training: networks, history and the schedule's counters."""
 
     def __init__(self, task: Task, folder: Path, say: Any, count: int) -> None:
@@ -139,7 +139,8 @@ class _Training:
                 "which so many devices cannot share evenly"
             )
 
-    def run(self) -> results.Run:
+    def assemble(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Network, data and optimizer on the device; labels (n,) and weights of the images."""
         self._set_up()
         with devices.spread(self.count):
             with self._stage("build"):
@@ -148,6 +149,11 @@ class _Training:
                 labels, weights = self._hold_data()
             with self._stage("compile"):
                 self._compile()
+        return labels, weights
+
+    def run(self) -> results.Run:
+        """Train to the end, from the checkpoint where there is one, and write the run."""
+        labels, weights = self.assemble()
         resumed = self._resume()
         if resumed:
             self.say(f"resumed after epoch {resumed}")

@@ -286,7 +286,7 @@ def test_killed_training_goes_on_and_ends_like_an_uninterrupted_one(
 
 def test_checkpoint_holds_no_images(dataset, tmp_path, monkeypatch):
     """They are on the device beside the weights, and of no use in a file written every epoch."""
-    monkeypatch.setattr(training._Training, "_finish", lambda self: None)
+    monkeypatch.setattr(training.Training, "_finish", lambda self: None)
     training.run(params(epochs=1), dataset, tmp_path)
     with np.load(results.run_folder(tmp_path, "basic_cnn", 0) / "checkpoint.npz") as saved:
         assert not any(saved[name].dtype == np.uint8 for name in saved.files)

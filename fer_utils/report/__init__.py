@@ -39,6 +39,8 @@ def build(study: str | Path) -> Path:
         if (run.folder / "notebook.ipynb").is_file():
             chapters.append(_model_chapter(study, run))
     chapters.append(_chapter(study, "compare", "compare/notebook.ipynb"))
+    if (study / "benchmark" / "notebook.ipynb").is_file():
+        chapters.append(_chapter(study, "benchmark", "benchmark/notebook.ipynb"))
     page = Environment(loader=FileSystemLoader(HERE), autoescape=True).get_template("page.html.j2")
     record = runs[0].metrics
     text = page.render(

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A Slurm cluster of one node, this machine, to try the study on: root on Debian with
 #   apt-get install slurmctld slurmd slurm-client munge
-# Usage: tests/slurm/localhost.sh DIR COMMAND...   runs COMMAND with the cluster up, then ends it
+# Usage: tests/slurm_localhost.sh DIR COMMAND...   runs COMMAND with the cluster up, then ends it
 set -euo pipefail
 dir=$(mkdir -p "$1" && cd "$1" && pwd)
 shift

@@ -1,0 +1,340 @@
+"""Speed of training: stock Keras, this study's engine and a plain PyTorch loop, side by side.
+
+Every contender lives in a process of its own, so that none sees another's settings; they take
+turns, round by round, so that a busy moment of the machine does not fall on one alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fer_utils import datasets, parameters, results
+
+CONTENDERS = ("stock Keras", "engine", "PyTorch")
+_step: Callable[[int], Any]  # of this worker process: trains on that many images
+
+
+def training_speed(
+    model: str, source: str, images: int = 1280, rounds: int = 5, say: Any = print
+) -> pd.DataFrame:
+    """Images per second in training, a row for each contender and round.
+
+    `stock Keras`: float32, keras.layers.BatchNormalization, and ImageDataGenerator where the model
+    augments. `engine`: as the study trains. `PyTorch`, where it is installed: the same layers in
+    bfloat16 autocast and channels-last memory, without augmentation. The first round, in which
+    graphs are built, is not counted.
+    """
+    names = [name for name in CONTENDERS if name != "PyTorch" or _has_torch()]
+    spawned = multiprocessing.get_context("spawn")
+    rows = []
+    with contextlib.ExitStack() as stack:
+        pools = {
+            name: stack.enter_context(
+                ProcessPoolExecutor(1, spawned, _prepare, (name, model, source, images))
+            )
+            for name in names
+        }
+        for number in range(rounds + 1):
+            for name, pool in pools.items():
+                speed = images / pool.submit(_timed, images).result()
+                if number:
+                    row = {"model": model, "contender": name, "round": number}
+                    rows.append(row | {"images_per_second": round(speed, 1)})
+    table = pd.DataFrame(rows)
+    medians = table.groupby("contender", sort=False)["images_per_second"].median()
+    say(f"{model}: " + ", ".join(f"{name} {speed:,.0f}/s" for name, speed in medians.items()))
+    return table
+
+
+def summary(rounds: pd.DataFrame) -> pd.DataFrame:
+    """The table of benchmark.csv: median, lowest and highest speed, and the ratio to stock Keras.
+
+    The ratio is the median of the ratios of the rounds.
+    """
+    rows = []
+    for (model, contender), part in rounds.groupby(["model", "contender"], sort=False):
+        speeds = part.set_index("round")["images_per_second"]
+        same = rounds[(rounds["model"] == model) & (rounds["contender"] == "stock Keras")]
+        ratios = speeds / same.set_index("round")["images_per_second"]
+        rows.append(
+            {
+                "model": model,
+                "contender": contender,
+                "images_per_second": speeds.median(),
+                "lowest": speeds.min(),
+                "highest": speeds.max(),
+                "times_stock": round(float(ratios.median()), 2),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
+
+
+def _timed(images: int) -> float:
+    start = time.perf_counter()
+    _step(images)
+    return time.perf_counter() - start
+
+
+def _prepare(contender: str, model: str, source: str, images: int) -> None:
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    makers = {"stock Keras": _stock, "engine": _engine, "PyTorch": _pytorch}
+    global _step
+    _step = makers[contender](*_settled(model, source, images))
+
+
+def _settled(model: str, source: str, images: int) -> tuple[dict[str, Any], datasets.Dataset]:
+    """A model's recipe on so many images as they are, and the data with its classes alone."""
+    params = parameters.model(model, None, train_limit=images, balance="none", weights=None)
+    dataset = datasets.load(source)
+    if params["classes"]:
+        dataset = datasets.select_classes(dataset, params["classes"])
+    return params | {"classes": None}, dataset
+
+
+def _part(dataset: datasets.Dataset, images: int) -> tuple[np.ndarray, np.ndarray]:
+    """So many training images, over again where there are fewer."""
+    part = np.resize(np.flatnonzero(dataset.usage == "Training"), images)
+    return dataset.images[part], dataset.labels[part]
+
+
+def _stock(params: dict[str, Any], dataset: datasets.Dataset) -> Callable[[int], Any]:
+    import keras
+    import tensorflow as tf
+
+    from fer_utils import models
+
+    recipe, ranges = params["training"], params["training"]["augmentation"] or {}
+    network = models.build(params["builder"], classes=len(dataset.classes), **params["options"])
+    network.compile(keras.optimizers.Adam(recipe["learning_rate"]),
+                    "sparse_categorical_crossentropy", ["accuracy"])  # fmt: skip
+    names = {"rotation": "rotation_range", "width_shift": "width_shift_range",
+             "height_shift": "height_shift_range", "shear": "shear_range",
+             "zoom": "zoom_range", "horizontal_flip": "horizontal_flip"}  # fmt: skip
+    generator = tf.keras.preprocessing.image.ImageDataGenerator(
+        **{names[key]: value for key, value in ranges.items()}
+    )
+
+    def step(count: int) -> None:
+        images, labels = _part(dataset, count)
+        images = images[..., None].astype("float32")
+        if ranges:
+            flow = generator.flow(images, labels, batch_size=recipe["batch_size"])
+            network.fit(flow, epochs=1, verbose=0)
+        else:
+            network.fit(images, labels, batch_size=recipe["batch_size"], verbose=0)
+
+    return step
+
+
+def _assembled(params: dict[str, Any], dataset: datasets.Dataset) -> tuple[Any, np.ndarray]:
+    from fer_utils.protocol import Task
+    from fer_utils.training import CODE, Training
+
+    task = Task(params | {"protocol": "official"}, dataset, 0, CODE)
+    made = Training(task, Path(tempfile.gettempdir()), print, 1)
+    return made, made.assemble()[0]
+
+
+def _engine(params: dict[str, Any], dataset: datasets.Dataset) -> Callable[[int], Any]:
+    made, labels = _assembled(params, dataset)
+
+    def step(count: int) -> None:
+        places = np.resize(np.arange(len(labels), dtype="int32"), count)
+        made.trainer.fit(places, labels[places], batch_size=params["training"]["batch_size"],
+                         shuffle=False, verbose=0)  # fmt: skip
+
+    return step
+
+
+def _pytorch(params: dict[str, Any], dataset: datasets.Dataset) -> Callable[[int], Any]:
+    import torch
+
+    network = _as_torch(params, len(dataset.classes)).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(network.parameters(), params["training"]["learning_rate"])
+    torch.set_num_threads(results.cores())
+
+    def step(count: int) -> None:
+        images, labels = (torch.from_numpy(part) for part in _part(dataset, count))
+        images, labels = images[:, None], labels.long()
+        size = params["training"]["batch_size"]
+        for batch in torch.randperm(count).split(size):
+            pixels = (images[batch].float() / 255).contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16):
+                scores = network(pixels)
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(scores.float(), labels[batch]).backward()
+            optimizer.step()
+
+    return step
+
+
+def _as_torch(params: dict[str, Any], classes: int) -> Any:
+    """The layers of a plain Keras network in PyTorch, without its softmax."""
+    from torch import nn
+
+    from fer_utils import models
+
+    network = models.build(params["builder"], classes=classes, **params["options"])
+    activations = {"relu": nn.ReLU, "elu": nn.ELU}
+    stack: list[nn.Module] = []
+    for layer in network.layers:
+        kind = type(layer).__name__
+        if kind == "Conv2D":
+            channels = layer.kernel.shape[2]
+            stack.append(
+                nn.Conv2d(channels, layer.filters, layer.kernel_size, padding=layer.padding)
+            )
+        elif kind == "Dense":
+            stack.append(nn.Linear(layer.kernel.shape[0], layer.units))
+        elif kind == "BatchNormalization":
+            norm = nn.BatchNorm2d if len(layer.input.shape) == 4 else nn.BatchNorm1d
+            stack.append(norm(layer.gamma.shape[0], eps=layer.epsilon))
+        elif kind == "MaxPooling2D":
+            stack.append(nn.MaxPool2d(layer.pool_size, layer.strides))
+        elif kind == "Dropout":
+            stack.append(nn.Dropout(layer.rate))
+        elif kind == "Flatten":
+            stack.append(nn.Flatten())
+        elif kind not in ("Activation", "Rescaling"):
+            raise ValueError(f"{params['id']}: no PyTorch layer for {kind} here")
+        activation = getattr(getattr(layer, "activation", None), "__name__", "")
+        if activation in activations:
+            stack.append(activations[activation]())
+    return nn.Sequential(*stack)
+
+
+def step_parts(model: str, source: str, batches: int = 20) -> pd.DataFrame:
+    """Milliseconds of a training step's parts with their shares, medians over some batches.
+
+    `forward` has dropout and normalisation as in training, `backward` is what the gradient adds to
+    it, `optimizer and loop` what a step of Keras' fit adds to both. On TensorFlow alone.
+    """
+    import tensorflow as tf
+
+    params, dataset = _settled(model, source, 1280)
+    made, labels = _assembled(params, dataset)
+    held, *augmentation, network = made.trainer.layers
+    size = params["training"]["batch_size"]
+    places, truth = tf.range(size), tf.constant(labels[:size])
+    loss = tf.keras.losses.sparse_categorical_crossentropy
+
+    def augmented() -> Any:
+        images = held(places)
+        for layer in augmentation:
+            images = layer(images, training=True)
+        return images
+
+    fixed = augmented()
+
+    def forward() -> Any:
+        return tf.reduce_mean(loss(truth, network(fixed, training=True)))
+
+    def backward() -> Any:
+        with tf.GradientTape() as tape:
+            value = forward()
+        return tape.gradient(value, network.trainable_variables)
+
+    def whole() -> float:
+        start = time.perf_counter()
+        steps = np.resize(np.arange(len(labels), dtype="int32"), size * batches)
+        made.trainer.fit(steps, labels[steps], batch_size=size, shuffle=False, verbose=0)
+        return (time.perf_counter() - start) / batches
+
+    whole()
+    taken = {
+        "images": _median(tf.function(lambda: held(places)), batches),
+        "images and augmentation": _median(tf.function(augmented), batches),
+        "forward": _median(tf.function(forward), batches),
+        "forward and backward": _median(tf.function(backward), batches),
+        "step": float(np.median([whole() for _ in range(3)])),
+    }
+    parts = {
+        "images": taken["images"],
+        "augmentation": max(0.0, taken["images and augmentation"] - taken["images"]),
+        "forward": taken["forward"],
+        "backward": taken["forward and backward"] - taken["forward"],
+    }
+    parts["optimizer and loop"] = max(0.0, taken["step"] - sum(parts.values()))
+    rows = [
+        {"part": name, "milliseconds": 1e3 * value, "share": value / sum(parts.values())}
+        for name, value in parts.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _median(function: Callable[[], Any], calls: int) -> float:
+    function()
+    taken = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        function()
+        taken.append(time.perf_counter() - start)
+    return float(np.median(taken))
+
+
+def loading(source: str) -> pd.DataFrame:
+    """Seconds to read the data, without and with the cache, in that order."""
+    kept = os.environ.get("FER_CACHE")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["FER_CACHE"] = folder
+        try:
+            for how in ("parsed", "from the cache"):
+                start = time.perf_counter()
+                dataset = datasets.load(source)
+                rows.append({"read": how, "seconds": round(time.perf_counter() - start, 3)})
+        finally:
+            os.environ.pop("FER_CACHE")
+            if kept is not None:
+                os.environ["FER_CACHE"] = kept
+    return pd.DataFrame(rows).assign(images=len(dataset))
+
+
+def notebook_overhead(study: str | Path) -> pd.DataFrame:
+    """Wall time of each executed model notebook of a study, and what of it was computing.
+
+    `computing` is training and evaluation of all its protocols; `other` the rest: start of the
+    kernel, imports, building, figures, export. A run that the notebook only presented is left out.
+    """
+    import nbformat
+
+    rows = []
+    for path in sorted(results.study_folder(study).glob("runs/*/seed_*/notebook.ipynb")):
+        told = nbformat.read(path, as_version=4).metadata.get("papermill", {})
+        runs = [results.read_run(found.parent) for found in path.parent.rglob("metrics.json")]
+        computing = sum(
+            seconds
+            for run in runs
+            for stage, seconds in run.metrics["timing"]["stages"].items()
+            # a run that took over another's network has no training of its own
+            if stage in ("evaluate", "grid")
+            or (stage == "train" and {"build", "grid"} & set(run.metrics["timing"]["stages"]))
+        )
+        wall = told.get("duration") or 0
+        if not runs or wall < computing:
+            continue
+        rows.append(
+            {
+                "run": runs[0].metrics["params"]["title"],
+                "wall_seconds": round(wall, 1),
+                "computing_seconds": round(computing, 1),
+                "other_share": round(1 - computing / wall, 3),
+            }
+        )
+    return pd.DataFrame(rows, columns=["run", "wall_seconds", "computing_seconds", "other_share"])

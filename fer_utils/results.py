@@ -311,20 +311,30 @@ def on_same_data(runs: list[Run]) -> tuple[list[Run], list[Run]]:
     return chosen, [run for run, fits in zip(runs, same, strict=True) if not fits]
 
 
-def headline(runs: list[Run]) -> str:
-    """The outcome in Markdown: the run that validation puts first, scored on its test split."""
+def best_run(runs: list[Run]) -> tuple[Run, int]:
+    """The run that is best on its validation split, and of how many it is the best.
+
+    Those that are compared have the most classes (a choice among three is easier than one among
+    seven) and the common protocol, where there are such. ResultError if there is no run.
+    """
+    if not runs:
+        raise ResultError("there is no finished run; train a model first")
 
     def on_validation(run: Run) -> float:
         return run.metrics["scores"][run.metrics["protocol"]["validation"]]["accuracy"]
 
-    # a choice among three classes is easier than one among seven
     most = max(len(run.metrics["protocol"]["classes"]) for run in runs)
     full = [run for run in runs if len(run.metrics["protocol"]["classes"]) == most]
     common = [run for run in full if run.metrics["protocol"]["name"] == "official"] or full
-    best = max(common, key=on_validation)
+    return max(common, key=on_validation), len(common)
+
+
+def headline(runs: list[Run]) -> str:
+    """The outcome in Markdown: the run that validation puts first, scored on its test split."""
+    best, of = best_run(runs)
     score, protocol = best.test, best.metrics["protocol"]
     text = (
-        f"**{best.metrics['params']['title']}** comes first of {len(common)} by accuracy on "
+        f"**{best.metrics['params']['title']}** comes first of {of} by accuracy on "
         f"{protocol['validation']}, where models are chosen. Of {score['n']:,} {protocol['test']} "
         f"images it gets **{score['accuracy']:.1%}** right (95 % interval "
         f"{score['accuracy_low']:.1%} to {score['accuracy_high']:.1%}), macro F1 "

@@ -23,6 +23,19 @@ EMOTION_COLOURS = {
     "neutral": "#6B6B6B",
 }
 SPLIT_COLOURS = {"Training": "#0072B2", "PublicTest": "#E69F00", "PrivateTest": "#009E73"}
+# the study's systems in the order of its tables; others take what is left
+MODEL_COLOURS = {
+    "basic_cnn": "#56B4E9",
+    "deep_cnn": "#0072B2",
+    "resnet50": "#332288",
+    "six_layer_cnn": "#E69F00",
+    "dcnn_three_class": "#CC79A7",
+    "heavy_cnn": "#D55E00",
+    "light_cnn": "#F0A080",
+    "pipeline_cnn": "#009E73",
+    "pca_knn": "#999999",
+    "hog_svm": "#555555",
+}
 FIRST, SECOND = "#0072B2", "#D55E00"
 PART_COLOURS = (
     "#56B4E9", "#E69F00", "#F0E442", "#CC79A7", "#009E73", "#0072B2", "#D55E00", "#882255",
@@ -52,13 +65,15 @@ def use_style() -> None:
     plt.rcParams.update(STYLE)
 
 
-def _figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 3.4)) -> Any:
+def panels(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 3.4)) -> Any:
+    """A figure of rows x columns axes (always a grid), size in inches."""
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     plt.close(figure)  # the notebook shows it when told to, not by itself
     return figure, axes
 
 
-def _picture(axis: Any, image: np.ndarray, title: str = "", colour: str = "black") -> None:
+def picture(axis: Any, image: np.ndarray, title: str = "", colour: str = "black") -> None:
+    """Draw a grey image, 0 to 255, with a small title."""
     axis.imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axis.set_axis_off()
     if title:
@@ -67,7 +82,7 @@ def _picture(axis: Any, image: np.ndarray, title: str = "", colour: str = "black
 
 def class_counts(counts: pd.DataFrame) -> Figure:
     """Bars of images per class and split; `counts` has classes as rows and splits as columns."""
-    figure, [[axis]] = _figure()
+    figure, [[axis]] = panels()
     splits = [name for name in SPLIT_COLOURS if name in counts]
     left = np.zeros(len(counts))
     for split in splits:
@@ -88,14 +103,14 @@ def sample_grid(dataset: Any, per_class: int = 8, seed: int = 0) -> Figure:
     rng = np.random.default_rng(seed)
     classes = dataset.classes
     size = (per_class, 1.02 * len(classes))
-    figure, axes = _figure(len(classes), per_class, size)
+    figure, axes = panels(len(classes), per_class, size)
     for label, row in enumerate(axes):
         members = np.flatnonzero(dataset.labels == label)
         chosen = rng.choice(members, min(per_class, len(members)), replace=False)
         for axis in row:
             axis.set_axis_off()
         for axis, i in zip(row, chosen, strict=False):
-            _picture(axis, dataset.images[i])
+            picture(axis, dataset.images[i])
         row[0].set_title(classes[label], fontsize=9)
     return figure
 
@@ -103,11 +118,11 @@ def sample_grid(dataset: Any, per_class: int = 8, seed: int = 0) -> Figure:
 def faces(images: Sequence[np.ndarray], titles: Sequence[str], columns: int = 7) -> Figure:
     """Images in rows of `columns`, each with its title."""
     rows = max(1, -(-len(images) // columns))
-    figure, axes = _figure(rows, columns, (1.15 * columns, 1.4 * rows))
+    figure, axes = panels(rows, columns, (1.15 * columns, 1.4 * rows))
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, image, title in zip(axes.flat, images, titles, strict=False):
-        _picture(axis, image, title)
+        picture(axis, image, title)
     return figure
 
 
@@ -118,7 +133,7 @@ def distributions(statistics: pd.DataFrame, labels: np.ndarray, classes: Sequenc
         "contrast": "contrast (deviation of grey)",
         "sharpness": "sharpness (variance of Laplacian)",
     }
-    figure, [axes] = _figure(1, 3, (9, 3.2))
+    figure, [axes] = panels(1, 3, (9, 3.2))
     names = np.array(classes)[labels]
     for axis, (column, unit) in zip(axes, units.items(), strict=True):
         sns.boxplot(
@@ -137,7 +152,7 @@ def heatmap(table: pd.DataFrame, rows: str, columns: str, title: str = "") -> Fi
     counts = table.to_numpy(dtype=float)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     width = 1.6 + 0.82 * counts.shape[1]
-    figure, [[axis]] = _figure(size=(width, 1.1 + 0.62 * len(counts)))
+    figure, [[axis]] = panels(size=(width, 1.1 + 0.62 * len(counts)))
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (row, column), share in np.ndenumerate(shares):
         axis.text(
@@ -162,7 +177,7 @@ def confusion(score: dict[str, Any], title: str = "") -> Figure:
 
 def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
     """Loss and accuracy by epoch in training and validation; the kept epoch is marked."""
-    figure, axes = _figure(1, 2, (9, 3.2))
+    figure, axes = panels(1, 2, (9, 3.2))
     for axis, what in zip(axes[0], ("loss", "accuracy"), strict=True):
         for column, name, colour in (
             (what, "training", FIRST),
@@ -187,11 +202,11 @@ def mistakes(
 ) -> Figure:
     """Images with their label and the three leading predictions in percent; may be none."""
     rows = max(1, -(-len(images) // 6))
-    figure, axes = _figure(rows, 6, (9, 2.25 * rows))
+    figure, axes = panels(rows, 6, (9, 2.25 * rows))
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, image, label, row in zip(axes.flat, images, labels, probabilities, strict=False):
-        _picture(axis, image, f"label: {classes[label]}")
+        picture(axis, image, f"label: {classes[label]}")
         leading = np.argsort(-row, kind="stable")[:3]
         text = "\n".join(f"{classes[i]} {row[i]:.0%}" for i in leading)
         axis.text(0.5, -0.04, text, transform=axis.transAxes, ha="center", va="top", fontsize=8)
@@ -201,7 +216,7 @@ def mistakes(
 def accuracy_bars(comparison: pd.DataFrame, claims: pd.DataFrame) -> Figure:
     """Test accuracy of runs with 95 % intervals; diamonds are the papers' values (run, claimed)."""
     table = comparison.sort_values("accuracy", ignore_index=True)
-    figure, [[axis]] = _figure(size=(8, 1.3 + 0.42 * len(table)))
+    figure, [[axis]] = panels(size=(8, 1.3 + 0.42 * len(table)))
     seeds = table["seed"].nunique() > 1
     names = [f"{row.title}, seed {row.seed}" if seeds else row.title for row in table.itertuples()]
     rows = np.arange(len(table))
@@ -228,7 +243,7 @@ def accuracy_bars(comparison: pd.DataFrame, claims: pd.DataFrame) -> Figure:
 def gaps(comparison: pd.DataFrame) -> Figure:
     """Accuracy in training and in validation of every run, joined by a line: the gap."""
     table = comparison.sort_values("gap", ignore_index=True)
-    figure, [[axis]] = _figure(size=(8, 1.2 + 0.36 * len(table)))
+    figure, [[axis]] = panels(size=(8, 1.2 + 0.36 * len(table)))
     rows = np.arange(len(table))
     axis.hlines(rows, table.validation_accuracy, table.train_accuracy, color="#AAAAAA", linewidth=3)
     axis.plot(table.validation_accuracy, rows, "o", color=SECOND, label="validation")
@@ -248,7 +263,7 @@ def gaps(comparison: pd.DataFrame) -> Figure:
 
 def before_after(plans: dict[str, pd.DataFrame], classes: Sequence[str]) -> Figure:
     """Images per class before (line) and after (bars) each balancing strategy."""
-    figure, [axes] = _figure(1, len(plans), (2.3 * len(plans), 3.3))
+    figure, [axes] = panels(1, len(plans), (2.3 * len(plans), 3.3))
     for axis, (strategy, plan) in zip(axes, plans.items(), strict=True):
         axis.barh(range(len(classes)), plan["kept"], color=FIRST, label="originals")
         axis.barh(
@@ -268,13 +283,13 @@ def before_after(plans: dict[str, pd.DataFrame], classes: Sequence[str]) -> Figu
 def pairs(originals: Sequence[np.ndarray], copies: Sequence[Sequence[np.ndarray]]) -> Figure:
     """Originals in the first column, their augmented copies beside them."""
     columns = 1 + max(len(row) for row in copies)
-    figure, axes = _figure(len(originals), columns, (1.1 * columns, 1.15 * len(originals)))
+    figure, axes = panels(len(originals), columns, (1.1 * columns, 1.15 * len(originals)))
     for row, original, made in zip(axes, originals, copies, strict=True):
         for axis in row:
             axis.set_axis_off()
-        _picture(row[0], original)
+        picture(row[0], original)
         for axis, image in zip(row[1:], made, strict=False):
-            _picture(axis, image)
+            picture(axis, image)
     axes[0][0].set_title("original", fontsize=9)
     axes[0][1].set_title("copies", fontsize=9)
     return figure
@@ -286,10 +301,10 @@ def pairs(originals: Sequence[np.ndarray], copies: Sequence[Sequence[np.ndarray]
 def stages(images: dict[str, np.ndarray], titles: Sequence[str]) -> Figure:
     """One row of images for each named stage, the same faces in every row."""
     count = len(titles)
-    figure, axes = _figure(len(images), count, (1.3 + 1.05 * count, 1.2 * len(images)))
+    figure, axes = panels(len(images), count, (1.3 + 1.05 * count, 1.2 * len(images)))
     for row, (name, pictures) in zip(axes, images.items(), strict=True):
         for axis, image in zip(row, pictures, strict=True):
-            _picture(axis, image)
+            picture(axis, image)
         row[0].text(-0.15, 0.5, name, transform=row[0].transAxes, ha="right", va="center")
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=9, fontweight="normal", loc="center")
@@ -310,11 +325,11 @@ def marked_faces(
     side = 1.3 if columns > 3 else 3.5
     legend = 0.6 if points is not None else 0.0
     size = max(side * columns, 4), 1.2 * side * rows + legend
-    figure, axes = _figure(rows, columns, size)
+    figure, axes = panels(rows, columns, size)
     for axis in axes.flat:
         axis.set_axis_off()
     for i, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
-        _picture(axis, image, titles[i])
+        picture(axis, image, titles[i])
         for left, top, width, height in boxes[i] if boxes is not None else ():
             if width:
                 corner = (left - 0.5, top - 0.5)
@@ -333,7 +348,7 @@ def marked_faces(
 
 def rates(table: pd.DataFrame, unit: str) -> Figure:
     """Bars of the column `rate` with its interval (`low`, `high`) and of how many (`n`) it is."""
-    figure, [[axis]] = _figure(size=(7, 0.9 + 0.34 * len(table)))
+    figure, [[axis]] = panels(size=(7, 0.9 + 0.34 * len(table)))
     errors = [table["rate"] - table["low"], table["high"] - table["rate"]]
     axis.barh(table.index, table["rate"], xerr=errors, color=FIRST, height=0.6, capsize=3)
     for row, entry in enumerate(table.itertuples()):
@@ -353,7 +368,7 @@ def rates(table: pd.DataFrame, unit: str) -> Figure:
 
 def explained_variance(ratios: np.ndarray, marks: Sequence[int]) -> Figure:
     """Cumulated share of variance by number of principal components; `marks` are labelled."""
-    figure, [[axis]] = _figure(size=(7, 3))
+    figure, [[axis]] = panels(size=(7, 3))
     total = np.cumsum(ratios)
     axis.plot(np.arange(1, len(total) + 1), total, color=FIRST)
     for count in (mark for mark in marks if mark <= len(total)):
@@ -369,7 +384,7 @@ def explained_variance(ratios: np.ndarray, marks: Sequence[int]) -> Figure:
 
 def scatter(points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Figure:
     """Two principal components of images, coloured by class, with each class' mean as a cross."""
-    figure, [[axis]] = _figure(size=(7.5, 5))
+    figure, [[axis]] = panels(size=(7.5, 5))
     for label, name in enumerate(classes):
         own, colour = points[labels == label], EMOTION_COLOURS[name]
         axis.scatter(*own.T, s=6, color=colour, alpha=0.35, linewidths=0)
@@ -385,7 +400,7 @@ def grid_scores(grid: pd.DataFrame) -> Figure:
     names = [c for c in grid if c not in ("val_accuracy", "seconds") and grid[c].nunique() > 1]
     table = grid.sort_values("val_accuracy", ascending=False, ignore_index=True).head(20)
     labels = [", ".join(f"{n} {row[n]}" for n in names) for _, row in table.iterrows()]
-    figure, [[axis]] = _figure(size=(8, 0.8 + 0.24 * len(table)))
+    figure, [[axis]] = panels(size=(8, 0.8 + 0.24 * len(table)))
     colours = [SECOND, *[FIRST] * (len(table) - 1)]
     axis.barh(labels, table["val_accuracy"], color=colours, height=0.65)
     for row, value in enumerate(table["val_accuracy"]):
@@ -402,10 +417,10 @@ def grid_scores(grid: pd.DataFrame) -> Figure:
 
 def feature_maps(image: np.ndarray, maps: dict[str, np.ndarray], columns: int = 8) -> Figure:
     """The image, then the first channels of each layer, one row a layer, each in its own range."""
-    figure, axes = _figure(len(maps), columns + 1, (columns + 2.2, 1.1 * len(maps)))
+    figure, axes = panels(len(maps), columns + 1, (columns + 2.2, 1.1 * len(maps)))
     for axis in axes.flat:
         axis.set_axis_off()
-    _picture(axes[0][0], image)
+    picture(axes[0][0], image)
     for row, (name, channels) in zip(axes, maps.items(), strict=True):
         height, width, count = channels.shape
         row[0].text(-0.1, 0.5, f"{name}\n{height}x{width}x{count}", fontsize=7,
@@ -418,7 +433,7 @@ def feature_maps(image: np.ndarray, maps: dict[str, np.ndarray], columns: int = 
 def filters(kernels: np.ndarray, columns: int = 16) -> Figure:
     """Kernels (n, k, k) in one common range, dark negative, light positive."""
     rows = -(-len(kernels) // columns)
-    figure, axes = _figure(rows, columns, (9, 0.62 * rows))
+    figure, axes = panels(rows, columns, (9, 0.62 * rows))
     for axis in axes.flat:
         axis.set_axis_off()
     top = float(np.abs(kernels).max()) or 1.0
@@ -432,7 +447,7 @@ def speed_bars(table: pd.DataFrame) -> Figure:
     contenders = list(dict.fromkeys(table["contender"]))
     colours = dict(zip(contenders, ("#6B6B6B", FIRST, SECOND), strict=False))
     models = list(dict.fromkeys(table["model"]))
-    figure, axes = _figure(1, len(models), size=(2.2 + 2.2 * len(models), 3))
+    figure, axes = panels(1, len(models), size=(2.2 + 2.2 * len(models), 3))
     for axis, model in zip(axes[0], models, strict=True):
         part = table[table["model"] == model].set_index("contender")
         for place, (name, row) in enumerate(part.iterrows()):
@@ -448,3 +463,8 @@ def speed_bars(table: pd.DataFrame) -> Figure:
         axis.margins(y=0.15)
     axes[0][0].set_ylabel("images per second in training")
     return figure
+
+
+def model_colour(run_id: str) -> str:
+    """The colour of a model in every figure."""
+    return MODEL_COLOURS.get(run_id, "#882255")

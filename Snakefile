@@ -171,6 +171,24 @@ rule compare:
         EXECUTE
 
 
+rule errors:
+    input:
+        notebook=notebook("07_errors"),
+        code=code("07_errors"),
+        runs=sorted([f"{run}/notebook.ipynb" for run in RUNS] + KEPT),
+    output:
+        notebook=update("errors/notebook.ipynb"),
+    params:
+        name="07_errors",
+        failed="failed/errors.ipynb",
+        parameters=json.dumps(PARAMETERS["errors"]),
+        content=config["content"],
+    message:
+        "notebook 07_errors"
+    shell:
+        EXECUTE
+
+
 rule benchmark:
     input:
         notebook=notebook("08_benchmark"),

@@ -26,6 +26,7 @@ CHAPTERS = {
     "preprocess": "02_preprocess",
     "balance": "03_balance",
     "compare": "06_compare",
+    "errors": "07_errors",
     "benchmark": "08_benchmark",
     "report": "report",
 }
@@ -138,6 +139,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
             "train": {**data, "profile": profile_name, **given.get("04_train", {})},
             "classical": {**data, "profile": profile_name, **given.get("05_classical", {})},
             "compare": {**data, **given.get("06_compare", {})},
+            "errors": {**data, **votes, **given.get("07_errors", {})},
             "benchmark": {**shared, "data": source, **given.get("08_benchmark", {})},
             "report": {**shared, **given.get("report", {})},
         },

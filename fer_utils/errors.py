@@ -1,0 +1,120 @@
+"""Where models err: the same test images under all of them, galleries, pairs, image properties."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from fer_utils import results
+from fer_utils.results import Run
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Models on the same test images under the common protocol, one run of each.
+
+    `runs` by run id, the best on validation first; `labels` (n,) and `index` (n,) into the data;
+    `probabilities` float32 (n, classes) by run id.
+    """
+
+    runs: dict[str, Run]
+    labels: np.ndarray
+    index: np.ndarray
+    probabilities: dict[str, np.ndarray]
+
+    @property
+    def predictions(self) -> dict[str, np.ndarray]:
+        """Predicted labels (n,) by run id."""
+        return {name: rows.argmax(axis=1) for name, rows in self.probabilities.items()}
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Titles by run id."""
+        return {name: run.metrics["params"]["title"] for name, run in self.runs.items()}
+
+
+def tested(runs: list[Run]) -> Tested:
+    """The runs that have all classes and the common protocol, each model's first seed.
+
+    ResultError if there is none.
+    """
+    best, _ = results.best_run(runs)
+    protocol = best.metrics["protocol"]
+    validation = protocol["validation"]
+    index = best.predictions(protocol["test"])["index"]
+    chosen: dict[str, Run] = {}
+    for run in sorted(runs, key=lambda run: run.metrics["seed"]):
+        same = all(run.metrics["protocol"][key] == protocol[key] for key in ("name", "classes"))
+        if same and np.array_equal(run.predictions(protocol["test"])["index"], index):
+            chosen.setdefault(run.metrics["run_id"], run)
+    order = sorted(chosen, key=lambda id: -chosen[id].metrics["scores"][validation]["accuracy"])
+    chosen = {name: chosen[name] for name in order}
+    return Tested(
+        chosen,
+        best.predictions(protocol["test"])["labels"],
+        index,
+        {name: run.predictions(protocol["test"])["probabilities"] for name, run in chosen.items()},
+    )
+
+
+def drawn(condition: np.ndarray, labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
+    """Places of up to `per_class` images of each class that meet a condition (n,), by seed."""
+    rng = np.random.default_rng(seed)
+    found = [np.flatnonzero(condition & (labels == label)) for label in np.unique(labels)]
+    return np.concatenate([rng.permutation(places)[:per_class] for places in found])
+
+
+def confused(tested: Tested, classes: list[str], most: int = 10) -> pd.DataFrame:
+    """The pairs that are confused most, over all models: label, predicted, images by model.
+
+    `of` is how many images have the label. The counts are of images with that label that a model
+    gives the other class.
+    """
+    size = len(classes)
+    cells = {
+        name: np.bincount(tested.labels * size + predicted, minlength=size**2)
+        for name, predicted in tested.predictions.items()
+    }
+    table = pd.DataFrame(cells).rename(columns=tested.names)
+    label, predicted = np.divmod(np.arange(size**2), size)
+    of = np.bincount(tested.labels, minlength=size)[label]
+    table.insert(0, "label", np.array(classes)[label])
+    table.insert(1, "predicted", np.array(classes)[predicted])
+    table.insert(2, "of", of)
+    table = table[label != predicted]
+    total = table[list(tested.names.values())].sum(axis=1)
+    order = total.sort_values(ascending=False, kind="stable").index
+    return table.loc[order[:most]].reset_index(drop=True)
+
+
+def by_fifth(properties: pd.DataFrame, correct: np.ndarray) -> pd.DataFrame:
+    """Accuracy in five equal parts of the images by each property: property, part, n, accuracy.
+
+    Part 1 has the lowest values. Images of which a property is unknown (NaN) are left out of it.
+    """
+    rows = []
+    for name, values in properties.items():
+        known = np.flatnonzero(values.notna())
+        order = known[np.argsort(values.to_numpy()[known], kind="stable")]
+        for part, places in enumerate(np.array_split(order, 5), 1):
+            if len(places):
+                accuracy = float(correct[places].mean())
+                rows.append((name, part, len(places), accuracy))
+    return pd.DataFrame(rows, columns=["property", "part", "n", "accuracy"])
+
+
+def seeds(runs: list[Run]) -> pd.DataFrame:
+    """Spread over seeds of each model and protocol that has several: mean, deviation, range."""
+    rows = [
+        {
+            "model": run.metrics["params"]["title"],
+            "protocol": run.metrics["protocol"]["name"],
+            "accuracy": run.test["accuracy"],
+        }
+        for run in runs
+    ]
+    groups = pd.DataFrame(rows).groupby(["model", "protocol"], sort=False)["accuracy"]
+    table = groups.agg(["count", "mean", "std", "min", "max"]).reset_index()
+    return table[table["count"] > 1].rename(columns={"count": "seeds", "std": "deviation"})

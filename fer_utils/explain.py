@@ -57,17 +57,23 @@ def grad_cam(network: Any, images: np.ndarray, classes: np.ndarray) -> np.ndarra
     import keras
     import tensorflow as tf
 
-    maps = [layer for layer in network.layers if len(layer.output.shape) == 4 and layer.weights]
+    convolved = ("Conv2D", "BatchNormalization", "Activation", "Add")
+    maps = [
+        layer
+        for layer in network.layers
+        if len(layer.output.shape) == 4 and type(layer).__name__ in convolved
+    ]
     if not maps:
         raise ValueError(f"{network.name} has no layer with feature maps")
-    last = network.layers[-1]
     before = keras.Model(network.inputs, maps[-1].output)
-    after = keras.Model(maps[-1].output, last.input)
     found = before(tf.cast(images[..., None], tf.float32), training=False)
+    *rest, last = network.layers[network.layers.index(maps[-1]) + 1 :]  # a chain in every network
     with tf.GradientTape() as tape:
         tape.watch(found)
-        rest = after(found, training=False)
-        scores = rest @ tf.cast(last.kernel, rest.dtype) + tf.cast(last.bias, rest.dtype)
+        hidden = found
+        for layer in rest:
+            hidden = layer(hidden, training=False)
+        scores = hidden @ tf.convert_to_tensor(last.kernel) + last.bias
         chosen = tf.gather(scores, np.asarray(classes), axis=1, batch_dims=1)
     weights = tf.reduce_mean(tape.gradient(chosen, found), axis=(1, 2), keepdims=True)
     heat = np.maximum(np.asarray(tf.reduce_sum(weights * found, axis=-1)), 0)

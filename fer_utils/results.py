@@ -181,6 +181,8 @@ def environment() -> dict[str, Any]:
         "packages": versions,
         "processor": _processor(),
         "cores": cores(),
+        # a sum's order, and with it the last digits, depends on them
+        "threads": int(os.environ.get("TF_NUM_INTRAOP_THREADS", cores())),
         "git_commit": commit or "unknown",
     }
 

@@ -228,6 +228,12 @@ class Run:
     def history(self) -> pd.DataFrame:
         return pd.read_csv(self.folder / "history.csv")
 
+    @property
+    def splits(self) -> list[str]:
+        """The parts of the data that the run has predictions of."""
+        protocol = self.metrics["protocol"]
+        return list(dict.fromkeys(protocol[role] for role in ("train", "validation", "test")))
+
     def predictions(self, split: str) -> dict[str, np.ndarray]:
         """`probabilities` float32 (n, classes), `labels` (n,), `index` (n,) into the data set."""
         with np.load(self.folder / "predictions.npz", allow_pickle=False) as arrays:

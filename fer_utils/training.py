@@ -173,7 +173,7 @@ class Training:
         self.schedule.state["best_epoch"] = done.metrics["model"]["best_epoch"]
         self.stages = {k: v for k, v in done.metrics["timing"]["stages"].items() if k == "train"}
         self.say("trained and selected on the same images as the common run: its network is scored")
-        return self._finish()
+        return self._finish(done)
 
     @contextlib.contextmanager
     def _stage(self, name: str):
@@ -326,6 +326,15 @@ class Training:
         ]
         return [*state, *self.trainer.optimizer.variables]
 
+    def _predicted(self, network: Any, part: np.ndarray, done: results.Run | None) -> np.ndarray:
+        rows = self.task.rows[part]
+        for split in done.splits if done else ():
+            known = done.predictions(split)
+            if np.array_equal(known["index"], rows):
+                return known["probabilities"]
+        inputs = self._inputs(self.task.dataset.images[part])
+        return network.predict(inputs, batch_size=EVALUATION_BATCH, verbose=0)
+
     def _save_checkpoint(self) -> None:
         arrays = {
             f"variable_{i}": devices.array(variable) for i, variable in enumerate(self._variables())
@@ -358,10 +367,10 @@ class Training:
         self.history, self.best_weights = state["history"], best
         return len(self.history)
 
-    def _finish(self) -> results.Run:
+    def _finish(self, done: results.Run | None = None) -> results.Run:
         """Score the best weights in a float32 network and write the run's files.
 
-        float32 so that whoever loads model.keras gets the recorded probabilities on any machine;
+        What the network's run `done` has predicted already is not computed again. float32 so that whoever loads model.keras gets the recorded probabilities on any machine;
         a frozen base's features alone have the precision of the training.
         """
         import keras
@@ -374,12 +383,7 @@ class Training:
                 transfer.load(final, self.recipe["weights"])
                 scored = transfer.head(final)
             scored.set_weights(self.best_weights)
-            images = self.task.dataset.images
-            predictions = self.task.predictions(
-                lambda part: scored.predict(
-                    self._inputs(images[part]), batch_size=EVALUATION_BATCH, verbose=0
-                )
-            )
+            predictions = self.task.predictions(lambda part: self._predicted(scored, part, done))
         seconds = sum(entry["seconds"] for entry in self.history)
         rates = [entry["images_per_second"] for entry in self.history]
         start = transfer.kind(self.params)

@@ -121,8 +121,11 @@ def _stock(params: dict[str, Any], dataset: datasets.Dataset) -> Callable[[int],
 
     recipe, ranges = params["training"], params["training"]["augmentation"] or {}
     network = models.build(params["builder"], classes=len(dataset.classes), **params["options"])
-    network.compile(keras.optimizers.Adam(recipe["learning_rate"]),
-                    "sparse_categorical_crossentropy", ["accuracy"])  # fmt: skip
+    network.compile(
+        optimizer=keras.optimizers.Adam(recipe["learning_rate"]),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
     names = {"rotation": "rotation_range", "width_shift": "width_shift_range",
              "height_shift": "height_shift_range", "shear": "shear_range",
              "zoom": "zoom_range", "horizontal_flip": "horizontal_flip"}  # fmt: skip

@@ -17,6 +17,7 @@ COLUMNS = [
     "folder", "command",
 ]  # fmt: skip
 UNDECIDED = "cannot be decided"
+VERDICTS = ("reproduced", "better", "worse", UNDECIDED)
 LOWER_IS_BETTER = ("loss", "last_loss", "confused")
 HAS_ONE_RIGHT_VALUE = ("epochs", "validation_above_training", "easiest", "hardest")
 RESAMPLES = 1000

@@ -176,11 +176,13 @@ def _complete(name: str, profile_name: str) -> list[dict[str, Any]]:
 class Engine:
     """Snakemake on the study's folder: what it plans, and the run."""
 
-    def __init__(self, config: dict[str, Any], extra: list[str], lock: Any) -> None:
+    def __init__(
+        self, config: dict[str, Any], extra: list[str], lock: Any, name: str = "study.json"
+    ) -> None:
         self.folder, self.lock = Path(config["folder"]), lock
         self.log = self.folder / "snakemake.log"
         self.counter = self.folder / ".counter"
-        configuration = self.folder / "study.json"
+        configuration = self.folder / name
         configuration.write_text(json.dumps(config, indent=1), encoding="utf-8")
         self.command = [
             sys.executable, "-m", "snakemake",
@@ -220,10 +222,11 @@ class Engine:
         shortened = [re.sub(r"(updated by another job):.*", r"\1", r) for r in shortened]
         return [(name.strip(), r.strip()) for (name, _), r in zip(jobs, shortened, strict=True)]
 
-    def run(self, jobs: int, total: int) -> int:
+    def run(self, jobs: int, total: int, after_failure: bool = False) -> int:
         """Run what is due, `jobs` notebooks at a time; Snakemake's exit status."""
         self.counter.write_text("")
-        shutil.rmtree(self.folder / "failed", ignore_errors=True)
+        if not after_failure:
+            shutil.rmtree(self.folder / "failed", ignore_errors=True)
         for left in self.folder.rglob(".*.partial*"):  # by a killed run
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         threads = max(1, (os.cpu_count() or 1) // jobs)
@@ -234,7 +237,7 @@ class Engine:
             "FER_STUDY_STARTED": str(time.time()),
             **(limits if jobs > 1 else {}),
         }
-        with open(self.log, "w", encoding="utf-8") as log:
+        with open(self.log, "a" if after_failure else "w", encoding="utf-8") as log:
             process = subprocess.Popen(
                 [*self.command, "--cores", str(jobs)],
                 env=environment, stderr=log, cwd=ROOT,
@@ -372,6 +375,28 @@ def show_outcome(folder: Path, targets: list[str]) -> None:
         print(f"\n{kind} {folder / target}")
 
 
+def report_the_rest(config: dict[str, Any], extra: list[str], lock: Any, jobs: int) -> bool:
+    """After a failure, compare and report the runs that are finished; was a report made?"""
+    folder = Path(config["folder"])
+    failed = {path.stem for path in folder.glob("failed/*.ipynb")}
+    finished = sorted(folder.glob("runs/*/seed_*/notebook.ipynb"))
+    finished = [path for path in finished if (path.parent / "metrics.json").is_file()]
+    if "report.html" not in config["targets"] or not finished or "compare" in failed:
+        return False
+    again = [name for name in ("compare", "errors") if name in config["report_chapters"]]
+    ready = [c for c in config["report_chapters"] if (folder / c / "notebook.ipynb").is_file()]
+    rest = config | {
+        "models": [],
+        "kept": [str(path.relative_to(folder)) for path in finished],
+        "chapters": [name for name in again if name not in failed],
+        "report_chapters": sorted({"compare", *again, *ready} - failed),
+    }
+    engine = Engine(rest, extra, lock, "unfinished.json")
+    due = engine.plan()
+    print(f"\nreport of what is finished: {len(due)} notebooks\n", flush=True)
+    return engine.run(jobs, len(due), after_failure=True) == 0
+
+
 def run(options: argparse.Namespace, extra: list[str]) -> int:
     """Carry out one command line; the exit status."""
     if options.list:
@@ -409,8 +434,12 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
             if engine.run(jobs, len(plan)):
                 failed = list(folder.glob("failed/*.ipynb"))
                 what = f"{len(failed)} failed" if failed else engine.fault()
+                made = failed and report_the_rest(config, extra, lock, jobs)
                 print(f"\nnot finished: {what}\nWhat is finished is kept; the same command goes on "
                       f"from there. The engine's log is {engine.log}")  # fmt: skip
+                if made:
+                    print(f"\nreport   {folder / 'report.html'} has what is finished and says what "
+                          "is missing")  # fmt: skip
                 return 1
         else:
             print("run      nothing to do, every notebook is up to date")

@@ -370,8 +370,9 @@ class Training:
     def _finish(self, done: results.Run | None = None) -> results.Run:
         """Score the best weights in a float32 network and write the run's files.
 
-        What the network's run `done` has predicted already is not computed again. float32 so that whoever loads model.keras gets the recorded probabilities on any machine;
-        a frozen base's features alone have the precision of the training.
+        What the network's run `done` has predicted already is not computed again. float32 so that
+        whoever loads model.keras gets the recorded probabilities on any machine; a frozen base's
+        features alone have the precision of the training.
         """
         import keras
 

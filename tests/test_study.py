@@ -21,6 +21,7 @@ pytestmark = pytest.mark.study
 EXPECTED = json.loads((ROOT / "tests" / "expected_tiny.json").read_text(encoding="utf-8"))
 
 
+ENDS = ["06_compare", "07_errors", "report"]  # what follows every run
 CLASSICAL = {"05_classical pca_knn", "05_classical hog_svm"}
 
 
@@ -87,7 +88,7 @@ def test_terminal_tells_progress_outcome_and_report(clone, first):
     assert [(int(i), int(of)) for i, of, _ in told] == [
         (i + 1, len(names)) for i in range(len(names))
     ]
-    assert names[-2:] == ["06_compare", "report"]
+    assert set(names[-3:-1]) == {"06_compare", "07_errors"} and names[-1] == "report"
     assert re.search(r"epoch +2/16 +loss \d\.\d+ .* images/s", first)
     assert "synthetic faces, not FER2013" in first
     assert re.search(r"Basic CNN +0 +7 +PrivateTest +\d+\.\d%", first)
@@ -135,7 +136,7 @@ def test_report_is_one_file_that_loads_nothing(clone, first):
         r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=\"([^\"]*)\"", text
     )
     assert loaded and all(address.startswith("data:") for address in loaded)
-    assert "<script" not in text and "@import" not in text and "url(" not in text
+    assert "<script src" not in text and "@import" not in text and "url(" not in text
     assert all('alt="' in tag for tag in re.findall(r"<img\b[^>]*>", text))
     assert len(set(re.findall(r'\bid="([^"]+)"', text))) == len(re.findall(r'\bid="', text))
     for address in re.findall(r'href="(?!data:|#)([^"]+)"', text):
@@ -161,12 +162,12 @@ def test_second_run_does_nothing_and_is_quick(clone, first):
 @pytest.mark.parametrize(
     ("name", "due"),
     [
-        ("params/models/deep_cnn.yaml", {"04_train deep_cnn seed 0", "06_compare", "report"}),
-        ("fer_utils/ferplus.py", {"01_explore", "report"}),
+        ("params/models/deep_cnn.yaml", {"04_train deep_cnn seed 0", *ENDS}),
+        ("fer_utils/ferplus.py", {"01_explore", "07_errors", "report"}),
         ("fer_utils/report/style.css", {"report"}),
         ("notebooks/03_balance.ipynb", {"03_balance", "report"}),
-        ("params/models/pca_knn.yaml", {"05_classical pca_knn", "06_compare", "report"}),
-        ("fer_utils/classical.py", {*CLASSICAL, "06_compare", "report"}),
+        ("params/models/pca_knn.yaml", {"05_classical pca_knn", *ENDS}),
+        ("fer_utils/classical.py", {*CLASSICAL, *ENDS}),
     ],
 )
 def test_a_touched_file_re_runs_what_depends_on_it(clone, first, name, due):
@@ -185,7 +186,7 @@ def test_a_changed_limit_re_runs_the_model_it_concerns(clone, first):
     before = profile.read_text()
     profile.write_text(before.replace("epochs: 16", "epochs: 15"))
     try:
-        assert clone.due() == {"04_train basic_cnn seed 0", "06_compare", "report"}
+        assert clone.due() == {"04_train basic_cnn seed 0", *ENDS}
     finally:
         profile.write_text(before)
 
@@ -198,7 +199,7 @@ def test_only_leaves_the_other_models_alone(clone, first):
         clone.touch(path.relative_to(clone.root))
     try:
         due = clone.due("--only", "basic_cnn")
-        assert due == {"04_train basic_cnn seed 0", "06_compare", "report"}
+        assert due == {"04_train basic_cnn seed 0", *ENDS}
     finally:
         for path, old in zip(files, before, strict=True):
             os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
@@ -270,10 +271,13 @@ def test_failed_notebook_is_told_plainly_and_earlier_results_stay(clone, first):
     failed = clone.study / "failed" / "balance.ipynb"
     assert str(failed) in done.stdout and failed.is_file()
     assert (clone.study / "balance" / "notebook.ipynb").read_bytes() == kept
+    # the report is made of the rest and says so
+    page = clone.study / "report.html"
+    assert str(page) in done.stdout and "no_such_style" in page.read_text(encoding="utf-8")
     notebook.write_text(good)
     os.utime(notebook, ns=(old.st_atime_ns, old.st_mtime_ns))
     assert clone.run().returncode == 0
-    assert not failed.exists()
+    assert not failed.exists() and "no_such_style" not in page.read_text(encoding="utf-8")
 
 
 def test_a_figure_that_fails_after_training_loses_no_training(clone, first):

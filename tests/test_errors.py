@@ -1,0 +1,96 @@
+"""Errors: the same images for all models, the right places drawn, pairs and fifths counted."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from runs import make_run
+
+from fer_utils import datasets, error_plots, errors, explain, results
+
+
+@pytest.fixture
+def runs(tmp_path):
+    made = [
+        make_run(tmp_path, "basic_cnn", correct=30),
+        make_run(tmp_path, "deep_cnn", correct=45),
+        make_run(tmp_path, "deep_cnn", correct=20, seed=1),
+        make_run(tmp_path, "dcnn_three_class", correct=60),
+        make_run(tmp_path, "basic_cnn", correct=60, protocol="holdout"),
+    ]
+    return [results.read_run(run.folder) for run in made]
+
+
+def test_models_are_compared_on_the_same_images_best_first(runs):
+    tested = errors.tested(runs)
+    assert list(tested.runs) == ["deep_cnn", "basic_cnn"]  # seed 0, seven classes, official
+    assert [int((p == tested.labels).sum()) for p in tested.predictions.values()] == [45, 30]
+    with pytest.raises(results.ResultError):
+        errors.tested([])
+
+
+def test_drawn_images_meet_the_condition_by_class_and_seed():
+    labels, condition = np.arange(70) % 7, np.arange(70) >= 35
+    places = errors.drawn(condition, labels, 3, seed=1)
+    assert condition[places].all() and np.bincount(labels[places]).tolist() == [3] * 7
+    assert np.array_equal(places, errors.drawn(condition, labels, 3, seed=1))
+    assert not np.array_equal(places, errors.drawn(condition, labels, 3, seed=2))
+
+
+def test_confused_pairs_are_counted_for_each_model(runs):
+    table = errors.confused(errors.tested(runs), list(datasets.EMOTIONS))
+    assert (table["label"] != table["predicted"]).all()
+    # the helper's wrong answers are the next class: 15 of 60 for the one model, 30 for the other
+    assert table["Deep CNN"].sum() == 15 and table["Basic CNN"].sum() == 30
+    total = table["Deep CNN"] + table["Basic CNN"]
+    assert total.is_monotonic_decreasing and (table["of"] >= table["Basic CNN"]).all()
+
+
+def test_fifths_go_from_low_to_high_and_leave_out_the_unknown():
+    values = pd.DataFrame({"size": [5.0, np.nan, 1, 2, 3, 4, 9, 8, 7, 6, 10]})
+    correct = values["size"].to_numpy() > 5
+    table = errors.by_fifth(values, correct)
+    assert table["n"].tolist() == [2] * 5
+    assert table["accuracy"].tolist() == [0, 0, 0.5, 1, 1]
+
+
+def test_spread_is_told_of_models_with_several_seeds_only(runs):
+    table = errors.seeds(runs)
+    assert table["model"].tolist() == ["Deep CNN"] and table["seeds"].tolist() == [2]
+    assert table["mean"][0] == pytest.approx((45 + 20) / 120)
+
+
+def test_heat_lies_where_the_class_is_decided():
+    """A network whose one filter sees brightness, and whose class 1 is the bright side's."""
+    import keras
+
+    network = keras.Sequential(
+        [
+            keras.Input((48, 48, 1)),
+            keras.layers.Conv2D(1, 1),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
+    network.set_weights([np.ones((1, 1, 1, 1)), np.zeros(1), np.array([[-1.0, 1.0]]), np.zeros(2)])
+    image = np.zeros((48, 48), np.uint8)
+    image[10:20, 30:40] = 200
+    heat = explain.grad_cam(network, np.stack([image, image]), np.array([1, 0]))
+    assert heat.shape == (2, 48, 48) and heat[0].max() == pytest.approx(1)
+    assert heat[0][10:20, 30:40].min() > 0.99 and heat[0][:9].max() == 0
+    assert heat[1].max() == 0  # nothing speaks for the other class
+
+
+def test_figures_hold_what_they_are_given():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 48, 48)).astype(np.uint8)
+    probabilities = rng.dirichlet(np.ones(7), 3)
+    labels = np.array([0, 3, 6])
+    drawn = error_plots.right_answers(images, labels, probabilities, datasets.EMOTIONS)
+    bars = [axis for axis in drawn.axes if len(axis.patches) == 7]
+    assert [bar.get_width() for bar in bars[1].patches] == pytest.approx(probabilities[1])
+    photo = error_plots.photo_faces(
+        np.zeros((100, 200), np.uint8), np.array([[10, 10, 40, 40]]), probabilities[:1],
+        datasets.EMOTIONS,
+    )  # fmt: skip
+    widths = [bar.get_width() for bar in photo.axes[1].patches]
+    assert widths == pytest.approx(probabilities[0])

@@ -44,6 +44,14 @@ def name() -> str:
     return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
 
 
+def quiet() -> None:
+    """Keep TensorFlow's advice on its own speed out of the notebooks; errors still come."""
+    if not _on_jax():
+        import tensorflow as tf
+
+        tf.get_logger().setLevel("ERROR")
+
+
 @contextlib.contextmanager
 def spread(count: int) -> Iterator[None]:
     """Networks made in the block are trained on `count` devices, a share of each batch on each.

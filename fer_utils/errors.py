@@ -117,4 +117,5 @@ def seeds(runs: list[Run]) -> pd.DataFrame:
     ]
     groups = pd.DataFrame(rows).groupby(["model", "protocol"], sort=False)["accuracy"]
     table = groups.agg(["count", "mean", "std", "min", "max"]).reset_index()
-    return table[table["count"] > 1].rename(columns={"count": "seeds", "std": "deviation"})
+    table = table[table["count"] > 1].reset_index(drop=True)
+    return table.rename(columns={"count": "seeds", "std": "deviation"})

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from fer_utils import devices
+
 
 def mapped_layers(network: Any, most: int = 8) -> list[str]:
     """Names of the convolutions and max-pools, in order; at most `most`, evenly chosen."""
@@ -26,6 +28,7 @@ def feature_maps(network: Any, image: np.ndarray, layers: list[str]) -> dict[str
     """
     import keras
 
+    devices.quiet()
     outputs = [network.get_layer(name).output for name in layers]
     probe = keras.Model(network.inputs, outputs)
     maps = probe.predict(image[None, ..., None], verbose=0)

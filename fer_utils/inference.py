@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from fer_utils import export
+from fer_utils import devices, export
 from fer_utils.results import ResultError, Run
 
 BATCHES = (1, 256)
@@ -24,6 +24,7 @@ def predictor(run: Run) -> Callable[[np.ndarray], np.ndarray]:
         raise ResultError(f"{run.folder}: no model.keras here; re-run the model")
     import keras
 
+    devices.quiet()
     network = keras.models.load_model(run.folder / "model.keras", compile=False)
 
     def predict(images: np.ndarray) -> np.ndarray:

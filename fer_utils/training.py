@@ -184,12 +184,12 @@ class Training:
     def _set_up(self) -> None:
         import keras
 
+        devices.quiet()
         keras.backend.clear_session()
         keras.utils.set_random_seed(self.seed)
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
-            tf.get_logger().setLevel("ERROR")
             tf.config.experimental.enable_op_determinism()
         self.precision = devices.precision_for(self.recipe["precision"])
 

@@ -323,8 +323,10 @@ def marked_faces(
     columns = min(columns, max(1, len(images)))
     rows = max(1, -(-len(images) // columns))
     side = 1.3 if columns > 3 else 3.5
-    legend = 0.6 if points is not None else 0.0
-    size = max(side * columns, 4), 1.2 * side * rows + legend
+    width = max(side * columns, 4)
+    legend_columns = 4 if width > 6 else 2
+    legend = 2.4 / legend_columns if points is not None else 0.0
+    size = width, 1.2 * side * rows + legend
     figure, axes = panels(rows, columns, size)
     for axis in axes.flat:
         axis.set_axis_off()
@@ -342,7 +344,7 @@ def marked_faces(
     if points is not None and len(images):
         handles, labels = axes.flat[0].get_legend_handles_labels()
         unique = dict(zip(labels, handles, strict=True))
-        figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=4)
+        figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=legend_columns)
     return figure
 
 

@@ -344,7 +344,9 @@ def marked_faces(
     if points is not None and len(images):
         handles, labels = axes.flat[0].get_legend_handles_labels()
         unique = dict(zip(labels, handles, strict=True))
-        figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=legend_columns)
+        figure.legend(
+            unique.values(), unique.keys(), loc="outside lower center", ncols=legend_columns
+        )
     return figure
 
 

@@ -15,6 +15,8 @@ import numpy as np
 
 from fer_utils import datasets, evaluation, quality, results
 
+VIEWS = "_10_views"  # what scores of averaged views are called: the part's name and this
+
 
 class Task:
     """What a model is trained, selected and tested on, by its parameters and seed.
@@ -87,19 +89,24 @@ class Task:
         )
 
     def predictions(
-        self, probabilities: Callable[[np.ndarray], np.ndarray]
+        self,
+        probabilities: Callable[[np.ndarray], np.ndarray],
+        roles: tuple[str, ...] = ("train", "validation", "test"),
+        suffix: str = "",
     ) -> dict[str, dict[str, np.ndarray]]:
         """What predictions.npz holds: every part's probabilities, labels and places in the data.
 
-        `probabilities` is called once for each part with its indices into the task's data.
+        `probabilities` is called once for each part with its indices into the task's data. The
+        parts are called by their names and the `suffix`.
         """
+        parts = {self.names[role] + suffix: self.parts[role] for role in roles}
         return {
             name: {
-                "probabilities": np.asarray(probabilities(self.parts[role]), np.float32),
-                "labels": self.dataset.labels[self.parts[role]],
-                "index": self.rows[self.parts[role]],
+                "probabilities": np.asarray(probabilities(part), np.float32),
+                "labels": self.dataset.labels[part],
+                "index": self.rows[part],
             }
-            for role, name in self.names.items()
+            for name, part in parts.items()
         }
 
     def scores(self, predictions: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, Any]]:
@@ -111,10 +118,11 @@ class Task:
         }
         known = quality.in_reference(self.part("test")[0], self.dataset.images[self.training_split])
         if known.any() and not known.all():
-            of = predictions[name]
-            scores[f"{name}_not_in_training"] = evaluation.scores(
-                of["labels"][~known], of["probabilities"][~known], classes
-            )
+            for each in (name, name + VIEWS):
+                if of := predictions.get(each):
+                    scores[f"{each}_not_in_training"] = evaluation.scores(
+                        of["labels"][~known], of["probabilities"][~known], classes
+                    )
         return scores
 
     def record(
@@ -142,7 +150,9 @@ class Task:
                 "name": self.params["protocol"],
                 **self.names,
                 "classes": list(self.dataset.classes),
-                "selected_on": f"{self.recipe['keep_best']} of {self.names['validation']}",
+                "selected_on": "nothing, the last epoch is kept"
+                if self.recipe.get("keep_best") == "last"
+                else f"{self.recipe['keep_best']} of {self.names['validation']}",
             },
             "environment": {
                 **results.environment(),

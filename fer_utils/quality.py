@@ -1,6 +1,7 @@
 """Data quality: duplicates, leakage between splits, constant images, pixel statistics."""
 
 import hashlib
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -69,6 +70,16 @@ def in_training(dataset: Dataset) -> np.ndarray:
 def in_reference(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Images that occur byte for byte among the reference images, bool (n,)."""
     return np.isin(image_digests(images), image_digests(reference))
+
+
+def unwanted(images: np.ndarray, kinds: Sequence[str]) -> np.ndarray:
+    """Images to leave out of a training, bool (n,): "constant" ones, "copies" of earlier ones."""
+    found = np.zeros(len(images), bool)
+    if "constant" in kinds:
+        found |= constant_images(images)
+    if "copies" in kinds:
+        found |= pd.Series(image_digests(images)).duplicated().to_numpy()
+    return found
 
 
 def constant_images(images: np.ndarray, tolerance: int = 4) -> np.ndarray:

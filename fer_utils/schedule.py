@@ -42,6 +42,8 @@ class Schedule:
         return best, None
 
     def _improved(self, slot: str, monitor: str, entry: dict, margin: float = 0.0) -> bool:
+        if monitor == "last":
+            return True
         value = entry[monitor] if monitor == "val_accuracy" else -entry[monitor]
         if slot not in self.state or value > self.state[slot] + margin:
             self.state[slot] = value

@@ -18,8 +18,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_utils import balance, datasets, devices, evaluation, parameters, results, transfer
-from fer_utils.protocol import Task
+from fer_utils import (
+    augment,
+    balance,
+    datasets,
+    devices,
+    evaluation,
+    mixing,
+    optimizer,
+    parameters,
+    quality,
+    results,
+    transfer,
+)
+from fer_utils.protocol import VIEWS, Task
 from fer_utils.schedule import Schedule
 
 EVALUATION_BATCH = 256
@@ -35,7 +47,9 @@ CODE = (
     "fer2013",
     "images",
     "layers",
+    "mixing",
     "models",
+    "optimizer",
     "parameters",
     "protocol",
     "quality",
@@ -148,7 +162,7 @@ class Training:
             with self._stage("data"):
                 labels, weights = self._hold_data()
             with self._stage("compile"):
-                self._compile()
+                self._compile(len(labels))
         return labels, weights
 
     def run(self) -> results.Run:
@@ -215,22 +229,24 @@ class Training:
         self.validation = np.arange(len(images), len(images) + len(validation), dtype="int32")
         return labels, weights
 
-    def _compile(self) -> None:
+    def _compile(self, images: int) -> None:
         import keras
 
-        from fer_utils import augment
-
-        stack = [keras.Input((), dtype="int32"), self.held]
+        stack = [self.held]
         if self.recipe["augmentation"]:
             stack.append(augment.layer(**self.recipe["augmentation"], seed=self.seed))
-        self.trainer = keras.Sequential([*stack, self.net])
-        optimizers = {
-            "adam": keras.optimizers.Adam,
-            "sgd": keras.optimizers.SGD,
-        }
+        if self.recipe["mixing"]:
+            seen = keras.Sequential(stack)
+            inputs = [keras.Input((), dtype="int32"), keras.Input((), dtype="int32")]
+            inputs.append(keras.Input((5,)))
+            mixed = mixing.layer()(seen(inputs[0]), seen(inputs[1]), inputs[2])
+            self.trainer = keras.Model(inputs, self.net(mixed))
+        else:
+            self.trainer = keras.Sequential([keras.Input((), dtype="int32"), *stack, self.net])
+        steps = -(-images // self.recipe["batch_size"]) * self.recipe["epochs"]
         self.trainer.compile(
-            optimizer=optimizers[self.recipe["optimizer"]](self.recipe["learning_rate"]),
-            loss="sparse_categorical_crossentropy",
+            optimizer=optimizer.make(self.recipe, steps),
+            loss=optimizer.loss(self.recipe),
             metrics=["accuracy"],
             jit_compile="auto" if keras.backend.backend() != "tensorflow" else False,
         )
@@ -256,8 +272,11 @@ class Training:
         return transfer.features(self.extractor, images, self.precision, self.say)
 
     def _training_data(self):
+        images, labels = self.task.part("train")
+        kept = ~quality.unwanted(images, self.recipe["leave_out"])
         chosen = balance.apply(
-            *self.task.part("train"),
+            images[kept],
+            labels[kept],
             self.recipe["balance"],
             target=self.recipe["balance_target"],
             seed=self.seed,
@@ -271,37 +290,37 @@ class Training:
         # the order depends on seed and epoch alone, so that a resumed run sees the same batches
         order = np.random.default_rng([self.seed, 2, number]).permutation(len(labels))
         order = order[: len(order) // self.count * self.count]  # every device gets its share
+        rate = optimizer.rate(self.trainer.optimizer)
         start = time.perf_counter()
         logs = self.trainer.fit(
-            order.astype("int32"),
-            labels[order],
+            *self._lesson(order, labels, np.random.default_rng([self.seed, 3, number])),
             sample_weight=None if weights is None else weights[order],
             batch_size=self.recipe["batch_size"],
             shuffle=False,
             verbose=0,
         ).history
         seconds = time.perf_counter() - start
-        scored = self._validate()
-        entry = {
-            "epoch": number,
-            "loss": logs["loss"][0],
-            "accuracy": logs["accuracy"][0],
-            **scored,
-            "learning_rate": float(devices.array(self.trainer.optimizer.learning_rate)),
-            "seconds": round(seconds, 3),
-            "images_per_second": round(len(order) / seconds, 1),
-        }
-        if not np.isfinite(entry["loss"]):
-            raise FloatingPointError(
-                f"{self.params['id']}: the loss became {entry['loss']} in epoch {number}; "
-                "lower training.learning_rate or set training.precision: float32"
-            )
+        with optimizer.averaged(self.trainer.optimizer, self.trainer.trainable_variables):
+            entry = {
+                "epoch": number,
+                "loss": logs["loss"][0],
+                "accuracy": logs["accuracy"][0],
+                **self._validate(),
+                "learning_rate": rate,
+                "seconds": round(seconds, 3),
+                "images_per_second": round(len(order) / seconds, 1),
+            }
+            if not np.isfinite(entry["loss"]):
+                raise FloatingPointError(
+                    f"{self.params['id']}: the loss became {entry['loss']} in epoch {number}; "
+                    "lower training.learning_rate or set training.precision: float32"
+                )
+            best, lowered = self.schedule.follow(entry)
+            if best:
+                self.best_weights = [devices.array(weight) for weight in self.net.weights]
         self.history.append(entry)
-        best, rate = self.schedule.follow(entry)
-        if best:
-            self.best_weights = [devices.array(weight) for weight in self.net.weights]
-        if rate is not None:
-            self.trainer.optimizer.learning_rate = rate
+        if lowered is not None:
+            self.trainer.optimizer.learning_rate = lowered
         self.say(
             f"epoch {number:>3}/{self.recipe['epochs']}"
             f"  loss {entry['loss']:.3f}  accuracy {entry['accuracy']:.3f}"
@@ -309,10 +328,25 @@ class Training:
             f"  {entry['images_per_second']:,.0f} images/s{'  best' if best else ''}"
         )
 
+    def _lesson(
+        self, order: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+    ) -> tuple[Any, np.ndarray]:
+        """What one epoch is fitted to, inputs and targets, for training images in `order`."""
+        places, targets = order.astype("int32"), labels[order]
+        if optimizer.soft_labels(self.recipe):
+            targets = np.eye(len(self.task.dataset.classes), dtype=np.float32)[targets]
+        if not self.recipe["mixing"]:
+            return places, targets
+        partner, mix, targets = mixing.draw(targets, **self.recipe["mixing"], rng=rng)
+        return [places, places[partner], mix], targets
+
     def _validate(self) -> dict[str, float]:
         labels = self.task.part("validation")[1]
         batch = EVALUATION_BATCH // self.count * self.count
         places = np.resize(self.validation, -(-len(labels) // self.count) * self.count)
+        if self.recipe["mixing"]:
+            alone = np.tile(np.array([1, 0, 0, 0, 0], np.float32), (len(places), 1))
+            places = [places, places, alone]
         probabilities = self.trainer.predict(places, batch_size=batch, verbose=0)
         probabilities = probabilities[: len(labels)]
         return {
@@ -334,6 +368,14 @@ class Training:
                 return known["probabilities"]
         inputs = self._inputs(self.task.dataset.images[part])
         return network.predict(inputs, batch_size=EVALUATION_BATCH, verbose=0)
+
+    def _predicted_from_views(self, network: Any, part: np.ndarray) -> np.ndarray:
+        views = augment.views(self.task.dataset.images[part], self.recipe["views"]["shift"])
+        seen = (
+            network.predict(self._inputs(view), batch_size=EVALUATION_BATCH, verbose=0)
+            for view in views
+        )
+        return sum(seen) / len(views)
 
     def _save_checkpoint(self) -> None:
         arrays = {
@@ -385,6 +427,12 @@ class Training:
                 scored = transfer.head(final)
             scored.set_weights(self.best_weights)
             predictions = self.task.predictions(lambda part: self._predicted(scored, part, done))
+            if self.recipe["views"]:
+                predictions |= self.task.predictions(
+                    lambda part: self._predicted_from_views(scored, part),
+                    ("validation", "test"),
+                    VIEWS,
+                )
         seconds = sum(entry["seconds"] for entry in self.history)
         rates = [entry["images_per_second"] for entry in self.history]
         start = transfer.kind(self.params)

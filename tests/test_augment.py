@@ -135,3 +135,17 @@ def test_light_differs_from_image_to_image_within_its_range(face):
     grey = np.full((300, 48, 48, 1), 100, np.uint8)
     lit = np.array(layer(grey, training=True))[:, 0, 0, 0]
     assert 80 <= lit.min() < 84 and 116 < lit.max() <= 120
+
+
+def test_ten_views_are_shifts_with_repeated_border_and_their_mirrors():
+    image = np.arange(48 * 48, dtype=np.int32).reshape(1, 48, 48)
+    views = augment.views(image, 2)
+    assert len(views) == 10 and all(view.shape == image.shape for view in views)
+    np.testing.assert_array_equal(views[0], image)
+    np.testing.assert_array_equal(views[5], image[:, :, ::-1])
+    shifted = {tuple(view[0, 20, 20:22]) for view in views[:5]}
+    row = 48 * 20 + 20
+    moved = [0, -96, 96, -2, 2]
+    assert shifted == {(row + by, row + by + 1) for by in moved}
+    up = next(view for view in views[1:5] if view[0, 20, 20] == row - 96)
+    np.testing.assert_array_equal(up[0, 0], image[0, 0])  # the border is repeated

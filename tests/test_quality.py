@@ -260,3 +260,11 @@ def test_fer2013_statistics_are_complete(fer2013):
     assert len(table) == 35887 and not table.isna().any(axis=None)
     constant = quality.constant_images(fer2013.images)
     assert table["contrast"][~constant].min() > 1 > table["contrast"][constant].max()
+
+
+def test_unwanted_marks_constant_images_and_later_copies():
+    images = np.random.default_rng(0).integers(0, 255, (5, 48, 48)).astype(np.uint8)
+    images[1], images[4] = 7, images[0]
+    assert quality.unwanted(images, []).tolist() == [False] * 5
+    assert quality.unwanted(images, ["constant"]).tolist() == [False, True, False, False, False]
+    assert quality.unwanted(images, ["copies"]).tolist() == [False] * 4 + [True]

@@ -312,3 +312,54 @@ def test_headless_bad_input_is_one_line_and_status_2(tmp_path, more, words):
 
 def test_record_keeps_no_path_of_the_machine(finished, tmp_path):
     assert str(finished.folder.parent) not in json.dumps(finished.metrics)
+
+
+MODERN = {
+    "optimizer": "sgd",
+    "learning_rate": 0.05,
+    "one_cycle": {"rise": 0.4},
+    "weight_decay": 1.0e-3,
+    "weight_average": 0.9,
+    "label_smoothing": 0.1,
+    "mixing": {"kind": "cutmix", "alpha": 1.0, "share": 0.5},
+    "leave_out": ["constant", "copies"],
+    "keep_best": "last",
+    "views": {"shift": 2},
+}
+
+
+def test_a_resumed_run_with_averaged_weights_and_mixing_equals_an_uninterrupted_one(
+    dataset, tmp_path
+):
+    def interrupt(line):
+        if line.startswith("epoch   2"):
+            raise KeyboardInterrupt
+
+    whole = training.run(params(**MODERN), dataset, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        training.run(params(**MODERN), dataset, tmp_path / "cut", say=interrupt)
+    lines = []
+    resumed = training.run(params(**MODERN), dataset, tmp_path / "cut", say=lines.append)
+    assert lines[0] == "resumed after epoch 1"
+    assert without_timing(resumed.metrics) == without_timing(whole.metrics)
+    assert whole.metrics["model"]["best_epoch"] == 3
+    assert whole.metrics["protocol"]["selected_on"].startswith("nothing")
+    rates = whole.history["learning_rate"]
+    assert rates[0] < rates[1] > rates[2]
+
+
+def test_averaged_views_are_scored_beside_the_single_view(dataset, tmp_path):
+    run = training.run(params(epochs=1, views={"shift": 2}), dataset, tmp_path)
+    scores = run.metrics["scores"]
+    assert {"PublicTest_10_views", "PrivateTest_10_views"} < set(scores)
+    twin = scores["PrivateTest_10_views_not_in_training"]
+    assert twin["n"] == scores["PrivateTest_not_in_training"]["n"]
+    import keras
+
+    from fer_utils import augment
+
+    network = keras.models.load_model(run.folder / "model.keras")
+    test = run.predictions("PrivateTest_10_views")
+    images = dataset.images[test["index"]]
+    seen = [network.predict(v[..., None], verbose=0) for v in augment.views(images, 2)]
+    np.testing.assert_allclose(np.mean(seen, axis=0), test["probabilities"], atol=1e-5)

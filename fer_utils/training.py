@@ -232,7 +232,7 @@ class Training:
     def _compile(self, images: int) -> None:
         import keras
 
-        stack = [self.held]
+        stack = [keras.Input((), dtype="int32"), self.held]
         if self.recipe["augmentation"]:
             stack.append(augment.layer(**self.recipe["augmentation"], seed=self.seed))
         if self.recipe["mixing"]:
@@ -242,7 +242,7 @@ class Training:
             mixed = mixing.layer()(seen(inputs[0]), seen(inputs[1]), inputs[2])
             self.trainer = keras.Model(inputs, self.net(mixed))
         else:
-            self.trainer = keras.Sequential([keras.Input((), dtype="int32"), *stack, self.net])
+            self.trainer = keras.Sequential([*stack, self.net])
         steps = -(-images // self.recipe["batch_size"]) * self.recipe["epochs"]
         self.trainer.compile(
             optimizer=optimizer.make(self.recipe, steps),

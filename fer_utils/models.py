@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import sys
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fer_utils.parameters import ParameterError
@@ -55,6 +57,15 @@ def build(id: str, **overrides: Any) -> keras.Model:
 def describe(id: str) -> str:
     """What a builder says of itself: paper, architecture, parameters and what was left open."""
     return inspect.getdoc(_BUILDERS[id]) or ""
+
+
+@cache  # of the code that this process runs, whatever is edited meanwhile
+def source(id: str) -> str:
+    """The code that network `id` is built by: its builder and what builders share here."""
+    text = inspect.getsource(sys.modules[__name__])
+    for function in _BUILDERS.values():
+        text = text.replace(inspect.getsource(function), "")
+    return text + inspect.getsource(_BUILDERS[id])
 
 
 def _pixels(scale: float, offset: float) -> list[keras.layers.Layer]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_utils import datasets, evaluation, quality, results
+from fer_utils import datasets, evaluation, models, quality, results
 
 VIEWS = "_10_views"  # what scores of averaged views are called: the part's name and this
 
@@ -48,7 +48,10 @@ class Task:
             "params": params,
             "seed": seed,
             "data": _content(dataset),
-            "code": results.code_sha256(code),
+            # a builder alone, so that one more model leaves the runs of the others what they are
+            "code": results.code_sha256(
+                code, models.source(params["builder"]) if "builder" in params else ""
+            ),
         }
 
     def _names(self) -> dict[str, str]:

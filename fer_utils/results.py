@@ -148,11 +148,12 @@ def show(figure: Figure, path: str | Path, caption: str) -> None:
 
 
 @cache  # of the code that this process runs, whatever is edited meanwhile
-def code_sha256(modules: tuple[str, ...]) -> str:
-    """One hash over the sources of the named modules of this package."""
+def code_sha256(modules: tuple[str, ...], more: str = "") -> str:
+    """One hash over the sources of the named modules of this package, and over `more` code."""
     digest = hashlib.sha256()
     for module in modules:
         digest.update((Path(__file__).parent / f"{module}.py").read_bytes())
+    digest.update(more.encode())
     return digest.hexdigest()
 
 

@@ -48,7 +48,6 @@ CODE = (
     "images",
     "layers",
     "mixing",
-    "models",
     "optimizer",
     "parameters",
     "protocol",

@@ -155,3 +155,9 @@ def test_fused_normalisation_gives_keras_gradients():
 def test_fusing_replaces_every_normalisation_of_a_network():
     kinds = [type(layer).__name__ for layer in layers.fuse(models.build("deep_cnn")).layers]
     assert kinds.count("FusedBatchNormalization") == 6 and "BatchNormalization" not in kinds
+
+
+def test_a_builder_s_source_is_its_own_and_what_all_share():
+    text = models.source("light_cnn")
+    assert "def light_cnn(" in text and "def _hejslet_vetterstein(" in text
+    assert "def _probabilities(" in text and "def heavy_cnn(" not in text

@@ -202,31 +202,26 @@ def _confused(claim: dict[str, Any], run: Run) -> Measured:
 
 
 def _resampled(
-    claim: dict[str, Any], run: Run, statistic: Callable[[np.ndarray, np.ndarray], float]
+    claim: dict[str, Any], run: Run, statistic: Callable[[np.ndarray], float]
 ) -> Measured:
-    """A statistic of labels and probabilities with its percentile bootstrap interval."""
-    part = run.predictions(_split(claim, run))
-    labels, probabilities = part["labels"].astype(int), part["probabilities"]
-    rng, n = np.random.default_rng(0), len(part["labels"])
-    drawn = (rng.integers(0, n, n) for _ in range(RESAMPLES))
-    values = [statistic(labels[rows], probabilities[rows]) for rows in drawn]
+    """A statistic of the confusion matrix with its percentile bootstrap interval.
+
+    Images drawn anew, with replacement, are counts drawn from the matrix.
+    """
+    table = np.array(run.metrics["scores"][_split(claim, run)]["confusion"])
+    n = int(table.sum())
+    drawn = np.random.default_rng(0).multinomial(n, table.ravel() / n, RESAMPLES)
+    values = [statistic(each.reshape(table.shape)) for each in drawn]
     low, high = np.percentile(values, [2.5, 97.5])
     of = f"{n:,} images of {_where(claim, run)}; interval by bootstrap"
-    return Measured(float(statistic(labels, probabilities)), float(low), float(high), of)
-
-
-def _counts(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    classes = probabilities.shape[1]
-    pairs = labels * classes + probabilities.argmax(axis=1)
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    return Measured(float(statistic(table)), float(low), float(high), of)
 
 
 def _f1(claim: dict[str, Any], run: Run) -> Measured:
     names = run.metrics["protocol"]["classes"]
     chosen = [names.index(claim["class"])] if "class" in claim else list(range(len(names)))
 
-    def statistic(labels: np.ndarray, probabilities: np.ndarray) -> float:
-        table = _counts(labels, probabilities)
+    def statistic(table: np.ndarray) -> float:
         sums = np.maximum(table.sum(axis=0) + table.sum(axis=1), 1)
         return float((2 * np.diag(table) / sums)[chosen].mean())
 
@@ -234,27 +229,27 @@ def _f1(claim: dict[str, Any], run: Run) -> Measured:
 
 
 def _loss(claim: dict[str, Any], run: Run) -> Measured:
-    def statistic(labels: np.ndarray, probabilities: np.ndarray) -> float:
-        chosen = probabilities[np.arange(len(labels)), labels]
-        return float(-np.log(np.clip(chosen, 1e-12, None)).mean())
-
-    return _resampled(claim, run, statistic)
+    part = run.predictions(_split(claim, run))
+    labels = part["labels"].astype(int)
+    of_label = part["probabilities"][np.arange(len(labels)), labels].astype(np.float64)
+    losses = -np.log(np.clip(of_label, 1e-12, None))
+    mean, error = float(losses.mean()), 1.96 * float(losses.std(ddof=1)) / np.sqrt(len(losses))
+    of = f"{len(losses):,} images of {_where(claim, run)}; normal approximation"
+    return Measured(mean, mean - error, mean + error, of)
 
 
 def _extremes(claim: dict[str, Any], run: Run) -> Measured:
     names, sign = run.metrics["protocol"]["classes"], -1 if claim["measure"] == "easiest" else 1
     of_claim = {names.index(name) for name in claim["classes"]}
 
-    def recalls(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-        table = _counts(labels, probabilities)
+    def recalls(table: np.ndarray) -> np.ndarray:
         return np.diag(table) / np.maximum(table.sum(axis=1), 1)
 
-    def statistic(labels: np.ndarray, probabilities: np.ndarray) -> float:
-        order = np.argsort(sign * recalls(labels, probabilities), kind="stable")
+    def statistic(table: np.ndarray) -> float:
+        order = np.argsort(sign * recalls(table), kind="stable")
         return float(len(of_claim & set(order[: len(of_claim)].tolist())))
 
-    part = run.predictions(_split(claim, run))
-    found = recalls(part["labels"].astype(int), part["probabilities"])
+    found = recalls(np.array(run.metrics["scores"][_split(claim, run)]["confusion"]))
     order = np.argsort(-found, kind="stable")
     told = ", ".join(f"{names[i]} {found[i]:.0%}" for i in order)
     measured = _resampled(claim, run, statistic)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -37,32 +38,20 @@ MODEL_COLOURS = {
     "hog_svm": "#555555",
 }
 FIRST, SECOND = "#0072B2", "#D55E00"
+VERDICT_COLOURS = {"reproduced": "#009E73", "better": "#0072B2", "worse": "#D55E00"}
 PART_COLOURS = (
     "#56B4E9", "#E69F00", "#F0E442", "#CC79A7", "#009E73", "#0072B2", "#D55E00", "#882255",
 )  # fmt: skip
 
-STYLE = {
-    "figure.dpi": 110,
-    "figure.constrained_layout.use": True,
-    "savefig.facecolor": "white",
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.7,
-    "legend.frameon": False,
-    "svg.hashsalt": "fer-study",
-}
-
 
 def use_style() -> None:
     """Give this session's figures the look of the study."""
-    plt.rcParams.update(STYLE)
+    plt.style.use(Path(__file__).with_name("matplotlibrc"))
+
+
+def model_colour(run_id: str) -> str:
+    """The colour of a model in every figure."""
+    return MODEL_COLOURS.get(run_id, "#882255")
 
 
 def panels(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 3.4)) -> Any:
@@ -221,12 +210,13 @@ def accuracy_bars(comparison: pd.DataFrame, claims: pd.DataFrame) -> Figure:
     names = [f"{row.title}, seed {row.seed}" if seeds else row.title for row in table.itertuples()]
     rows = np.arange(len(table))
     errors = [table.accuracy - table.accuracy_low, table.accuracy_high - table.accuracy]
-    axis.barh(rows, table.accuracy, xerr=errors, color=FIRST, height=0.6, capsize=4)
+    colours = [model_colour(run_id) for run_id in table.run_id]
+    axis.barh(rows, table.accuracy, xerr=errors, color=colours, height=0.6, capsize=4)
     claimed_label = "claimed in the paper"
     for row, entry in enumerate(table.itertuples()):
         place = entry.accuracy_high
         for claimed in claims.loc[claims.run == entry.run_id, "claimed"]:
-            axis.plot(claimed, row, "D", color=SECOND, label=claimed_label)
+            axis.plot(claimed, row, "D", color="black", mec="white", ms=8, label=claimed_label)
             claimed_label = None
             place = claimed if -0.02 < claimed - place < 0.13 else place  # no number on a diamond
         axis.annotate(f"   {entry.accuracy:.1%}", (place, row), va="center")
@@ -237,6 +227,76 @@ def accuracy_bars(comparison: pd.DataFrame, claims: pd.DataFrame) -> Figure:
     axis.grid(axis="y", visible=False)
     if claimed_label is None:
         axis.legend(loc="lower right")
+    return figure
+
+
+def claimed_and_measured(verdicts: pd.DataFrame) -> Figure:
+    """Shares that the papers claim (diamonds) and what was measured, with its 95 % interval."""
+    share = verdicts["claimed"].between(0.01, 1) & verdicts["measured"].between(0, 1)
+    table = verdicts[share].reset_index(drop=True)
+    figure, [[axis]] = panels(size=(9, 1.2 + 0.36 * max(1, len(table))))
+    labels = {"claimed": "claimed", **{word: word for word in VERDICT_COLOURS}}
+    for row, entry in enumerate(table.itertuples()):
+        colour = VERDICT_COLOURS.get(entry.verdict, "#6B6B6B")
+        if pd.notna(entry.low):
+            axis.plot([entry.low, entry.high], [row, row], color=colour, linewidth=3)
+        axis.plot(entry.measured, row, "o", color=colour, label=labels.pop(entry.verdict, None))
+        axis.plot(entry.claimed, row, "D", color="black", mec="white", ms=8,
+                  label=labels.pop("claimed", None))  # fmt: skip
+    axis.set_yticks(range(len(table)), [f"{row.claim} ({row.paper})" for row in table.itertuples()])
+    axis.tick_params(axis="y", labelsize=8)
+    axis.set_xlim(0, 1.02)
+    axis.invert_yaxis()
+    axis.xaxis.set_major_formatter(PercentFormatter(1))
+    axis.grid(axis="y", visible=False)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return figure
+
+
+def all_curves(runs: Sequence[Any]) -> Figure:
+    """Accuracy by epoch in training and validation, a panel for each trained network."""
+    trained = [run for run in runs if "val_accuracy" in run.history and "loss" in run.history]
+    columns = min(4, max(1, len(trained)))
+    rows = max(1, -(-len(trained) // columns))
+    figure, axes = panels(rows, columns, (2.6 * columns, 2.1 * rows + 0.4))
+    for axis in axes.flat[len(trained) :]:
+        axis.set_axis_off()
+    for axis, run in zip(axes.flat, trained, strict=False):
+        history = run.history
+        axis.plot(history["epoch"], history["accuracy"], color=FIRST, label="training")
+        axis.plot(history["epoch"], history["val_accuracy"], color=SECOND, label="validation")
+        axis.axvline(run.metrics["model"]["best_epoch"], color="#888888", lw=1, ls=":")
+        axis.set_title(f"{run.label}\n{run.metrics['protocol']['name']}", fontsize=8)
+        axis.set_ylim(0, 1)
+        axis.yaxis.set_major_formatter(PercentFormatter(1))
+        axis.set_xlabel("epoch", fontsize=8)
+    if trained:
+        handles = axes.flat[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+def all_confusions(runs: Sequence[Any]) -> Figure:
+    """Confusion matrices on the test split, row shares in percent, a panel for each run."""
+    columns = min(3, max(1, len(runs)))
+    rows = max(1, -(-len(runs) // columns))
+    figure, axes = panels(rows, columns, (3.6 * columns, 3.3 * rows))
+    for axis in axes.flat[len(runs) :]:
+        axis.set_axis_off()
+    for axis, run in zip(axes.flat, runs, strict=False):
+        table = np.array(run.test["confusion"], float)
+        shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), share in np.ndenumerate(shares):
+            axis.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7,
+                      color="white" if share > 0.5 else "black")  # fmt: skip
+        names = [name[:4] for name in run.test["per_class"]]
+        axis.set_xticks(range(len(names)), names, fontsize=7)
+        axis.set_yticks(range(len(names)), names, fontsize=7)
+        axis.set_title(run.label, fontsize=9)
+        axis.grid(visible=False)
+    figure.supylabel("label", fontsize=9)
+    figure.supxlabel("prediction, percent of the label's images", fontsize=9)
     return figure
 
 
@@ -467,8 +527,3 @@ def speed_bars(table: pd.DataFrame) -> Figure:
         axis.margins(y=0.15)
     axes[0][0].set_ylabel("images per second in training")
     return figure
-
-
-def model_colour(run_id: str) -> str:
-    """The colour of a model in every figure."""
-    return MODEL_COLOURS.get(run_id, "#882255")

@@ -71,6 +71,8 @@ def report_files() -> list[str]:
 def settings(options: argparse.Namespace) -> dict[str, Any]:
     """The configuration of the Snakefile for the given command line; ParameterError when wrong."""
     profile_name = options.profile or ("full" if options.data else "demo")
+    if options.check_reference and profile_name != "full":
+        raise ParameterError(f"--check-reference runs profile full, not {profile_name}")
     profile = parameters.profile(profile_name)
     if profile_name.endswith((".yaml", ".yml")):
         profile_name = str(Path(profile_name).absolute())
@@ -80,9 +82,8 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         raise ParameterError(f"profile {Path(profile_name).stem} needs your data: give --data PATH")
     if not re.fullmatch(r"(synthetic|kaggle)(:.*)?", source):
         source = str(Path(source).expanduser().absolute())
-    folder = (Path(options.results).expanduser() if options.results else ROOT / "results") / Path(
-        profile_name
-    ).stem
+    folder = Path(options.results).expanduser() if options.results else ROOT / "results"
+    folder /= "check" if options.check_reference else Path(profile_name).stem
     chapters = [chapter for chapter in CHAPTERS if chapter not in ON_REQUEST]
     kept: list[str] = []
     if options.only:
@@ -113,6 +114,9 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     votes = {"votes": str(Path(options.votes).expanduser().absolute())} if options.votes else {}
     report = not options.only or bool(models) or "report" in chapters
     targets = ["report.html"] if report else [f"{c}/notebook.ipynb" for c in chapters]
+    if options.check_reference:
+        chapters, kept = [], []
+        targets = [f"runs/{name}/seed_{profile['seeds'][0]}/notebook.ipynb" for name in models]
     return {
         "python": sys.executable,
         "profile": profile_name,
@@ -285,6 +289,9 @@ def parser() -> argparse.ArgumentParser:
     add("--profile", metavar="NAME", help="demo, quick, full or your own file, name.yaml "
         "(default: demo; full with --data)")  # fmt: skip
     add("--only", nargs="+", metavar="ID", help="these models or chapters only")
+    add("--check-reference", action="store_true",
+        help="re-run a model of results/reference, or those named by --only, and say whether the "
+        "scores fall inside its intervals")  # fmt: skip
     add("--jobs", type=int, metavar="N", help="notebooks side by side (default: the profile's, "
         "2 for demo and quick, else 1)")  # fmt: skip
     add("--on-bad", choices=["error", "skip"], default="error",
@@ -409,6 +416,8 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
         raise ParameterError(f"--jobs is {options.jobs} but must be at least 1")
     from fer_utils import execute, results
 
+    if options.check_reference:
+        _choose_reference(options)
     config = settings(options)
     for chapter, values in config["parameters"].items():
         notebook = {**CHAPTERS, **MODEL_NOTEBOOKS}[chapter]
@@ -447,8 +456,35 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
     if missing:
         print(f"error: {folder / missing[0]} was not made; the engine's log is {engine.log}")
         return 1
+    if options.check_reference:
+        return show_check(folder, config["models"])
     show_outcome(folder, config["targets"])
     return 0
+
+
+def _choose_reference(options: argparse.Namespace) -> None:
+    """Enter in `options` which models of the reference are re-run; ParameterError for other data."""
+    from fer_utils import datasets, reference
+
+    if not options.data:
+        raise ParameterError("--check-reference needs your FER2013: give --data PATH")
+    dataset = datasets.load(options.data, options.on_bad, resize=options.resize)
+    options.only = reference.choose(options.only or [], dataset.provenance)
+
+
+def show_check(folder: Path, models: list[str]) -> int:
+    """Print the re-run models' scores beside the reference; 1 if one lies outside its interval."""
+    from fer_utils import reference, results
+
+    runs = [run for run in results.finished_runs(folder) if run.metrics["run_id"] in models]
+    table = reference.compare(runs)
+    print("\nmodel               protocol    seed   here  reference, 95 % interval")
+    for row in table.itertuples():
+        print(
+            f"{row.model:<19} {row.protocol:<10} {row.seed:>5} {row.here:>6.1%}  {row.reference:.1%} "
+            f"({row.low:.1%} to {row.high:.1%})  {'inside' if row.inside else 'OUTSIDE'}"
+        )
+    return 0 if len(table) and table["inside"].all() else 1
 
 
 def main(arguments: list[str] | None = None) -> int:

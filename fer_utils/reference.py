@@ -1,0 +1,161 @@
+"""The committed results (results/reference): how they are collected, read and checked against.
+
+python -m fer_utils.reference results/full    collects the runs of a finished study
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fer_utils import claims, plots, results
+from fer_utils.parameters import ROOT, ParameterError
+from fer_utils.results import Run
+
+FOLDER = ROOT / "results" / "reference"
+FILES = ("metrics.json", "history.csv")  # of a run; predictions and weights are too large
+FIGURES = ("errors/reliability.svg", "errors/coverage.svg", "errors/robustness.svg")
+
+
+def read(folder: Path = FOLDER) -> list[Run]:
+    """The runs in the reference, without predictions; ResultError if there are none."""
+    paths = [
+        *folder.glob("runs/*/seed_*/metrics.json"),
+        *folder.glob("runs/*/seed_*/*/metrics.json"),
+    ]
+    if not paths:
+        raise results.ResultError(f"{folder}: no reference results here")
+    runs = [Run(p.parent, json.loads(p.read_text(encoding="utf-8"))) for p in paths]
+    return sorted(
+        runs, key=lambda run: (run.metrics["run_id"], run.metrics["seed"], len(run.folder.parts))
+    )
+
+
+def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
+    """Copy records, tables and the figures that show no face from a study on FER2013.
+
+    Runs of the reference that the study does not have stay. The tables are made of the study's
+    runs alone, so a run that stays must be in the study as well when they are made anew.
+    """
+    runs, others = results.on_same_data(results.finished_runs(study))
+    for run in others:
+        print(f"left out: {run.place} was run on other data")
+    if runs[0].metrics["data"]["synthetic"]:
+        raise results.ResultError(f"{study}: synthetic faces are no reference; give FER2013")
+    if cut := claims.shortened(runs):
+        raise results.ResultError(f"{study}: cut by a profile: {', '.join(cut)}; run profile full")
+    shutil.rmtree(folder / "runs", ignore_errors=True)
+    for run in runs:
+        place = folder / run.place
+        place.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            shutil.copyfile(run.folder / name, place / name)
+    verdicts = claims.verdicts(runs)
+    comparison = results.comparison(runs)
+    results.save_table(comparison, folder / "comparison.csv")
+    results.save_table(verdicts, folder / "verdicts.csv")
+    plots.use_style()
+    common = comparison[comparison["protocol"] == "official"]
+    figures = {
+        "claims": plots.claimed_and_measured(verdicts),
+        "accuracy": plots.accuracy_bars(common, claims.accuracies().head(0)),
+        "curves": plots.all_curves(runs),
+        "confusion": plots.all_confusions(
+            [run for run in runs if run.metrics["protocol"]["name"] == "official"]
+        ),
+    }
+    for name, figure in figures.items():
+        results.save_figure(figure, folder / "figures" / f"{name}.svg")
+    for name in FIGURES:
+        source = results.study_folder(study) / name
+        if source.is_file():
+            shutil.copyfile(source, folder / "figures" / source.name)
+    return runs
+
+
+def summary(comparison: pd.DataFrame) -> str:
+    """The reference's models under the common protocol as a Markdown table, best first."""
+    rows = [
+        "| model | paper | PrivateTest accuracy, 95 % interval | without known images | macro F1 |",
+        "|---|---|---|---|---|",
+    ]
+    common = comparison[comparison["protocol"] == "official"]
+    for row in common.sort_values(["classes", "accuracy"], ascending=False).itertuples():
+        name = row.title + (f", of {row.classes} classes" if row.classes < 7 else "")
+        name += f", seed {row.seed}" if comparison["seed"].nunique() > 1 else ""
+        rows.append(
+            f"| {name} | {row.paper} | {row.accuracy:.1%} ({row.accuracy_low:.1%} to "
+            f"{row.accuracy_high:.1%}) | {row.accuracy_not_in_training:.1%} | {row.macro_f1:.3f} |"
+        )
+    return "\n".join(rows).replace("%", " %")
+
+
+def choose(names: list[str], data: dict[str, Any], folder: Path = FOLDER) -> list[str]:
+    """The models to check: those asked for, or the network that was trained fastest.
+
+    `data` is the provenance of the images at hand. ParameterError for a model that the reference
+    does not have, or for other images than its own.
+    """
+    runs = read(folder)
+    networks = [run for run in runs if run.metrics["model"]["epochs_run"]] or runs
+    fastest = min(networks, key=lambda run: run.metrics["timing"]["training_seconds"])
+    known = sorted({run.metrics["run_id"] for run in runs})
+    for name in names:
+        if name not in known:
+            raise ParameterError(f"the reference has no run of {name}; it has {', '.join(known)}")
+    wanted = runs[0].metrics["data"]["pixels_sha256"]
+    if data["pixels_sha256"] != wanted:
+        raise ParameterError(
+            f"{data['source']}: not the images of the reference (sha256 of all pixels "
+            f"{data['pixels_sha256'][:12]}..., the reference has {wanted[:12]}...); give the whole "
+            "FER2013"
+        )
+    return names or [fastest.metrics["run_id"]]
+
+
+def compare(runs: list[Run], folder: Path = FOLDER) -> pd.DataFrame:
+    """Runs against the reference: does each test accuracy lie in the reference's 95 % interval?
+
+    Columns: model, seed, protocol, here, reference, low, high, inside. Of several seeds in the
+    reference the first is compared with.
+    """
+    known = {}
+    for run in read(folder):
+        known.setdefault((run.metrics["run_id"], run.metrics["protocol"]["name"]), run.test)
+    rows = []
+    for run in runs:
+        key = run.metrics["run_id"], run.metrics["protocol"]["name"]
+        if key in known:
+            of, here = known[key], run.test["accuracy"]
+            low, high = of["accuracy_low"], of["accuracy_high"]
+            rows.append([*key, run.metrics["seed"], here, of["accuracy"], low, high])
+    columns = ["model", "protocol", "seed", "here", "reference", "low", "high"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(inside=table["here"].between(table["low"], table["high"]))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line: collect a study's results; exit status 0, or 2 with one message."""
+    parser = argparse.ArgumentParser(
+        prog="python -m fer_utils.reference", description="Collect results/reference from a study."
+    )
+    parser.add_argument("study", help="folder of a finished study on FER2013, results/full say")
+    try:
+        runs = collect(parser.parse_args(arguments).study)
+    except (results.ResultError, ParameterError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(summary(results.comparison(runs)))
+    size = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
+    print(f"\n{len(runs)} runs in {FOLDER}, {size / 1e6:.2f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -463,7 +463,7 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def _choose_reference(options: argparse.Namespace) -> None:
-    """Enter in `options` which models of the reference are re-run; ParameterError for other data."""
+    """Enter in `options` the models to re-run; ParameterError where the data are others."""
     from fer_utils import datasets, reference
 
     if not options.data:
@@ -481,8 +481,8 @@ def show_check(folder: Path, models: list[str]) -> int:
     print("\nmodel               protocol    seed   here  reference, 95 % interval")
     for row in table.itertuples():
         print(
-            f"{row.model:<19} {row.protocol:<10} {row.seed:>5} {row.here:>6.1%}  {row.reference:.1%} "
-            f"({row.low:.1%} to {row.high:.1%})  {'inside' if row.inside else 'OUTSIDE'}"
+            f"{row.model:<19} {row.protocol:<10} {row.seed:>5} {row.here:>6.1%}  "
+            f"{row.reference:.1%} ({row.low:.1%} to {row.high:.1%})  {'inside' if row.inside else 'OUTSIDE'}"
         )
     return 0 if len(table) and table["inside"].all() else 1
 

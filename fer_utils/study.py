@@ -480,9 +480,10 @@ def show_check(folder: Path, models: list[str]) -> int:
     table = reference.compare(runs)
     print("\nmodel               protocol    seed   here  reference, 95 % interval")
     for row in table.itertuples():
+        interval = f"{row.reference:.1%} ({row.low:.1%} to {row.high:.1%})"
         print(
-            f"{row.model:<19} {row.protocol:<10} {row.seed:>5} {row.here:>6.1%}  "
-            f"{row.reference:.1%} ({row.low:.1%} to {row.high:.1%})  {'inside' if row.inside else 'OUTSIDE'}"
+            f"{row.model:<19} {row.protocol:<10} {row.seed:>5} {row.here:>6.1%}  {interval}  "
+            f"{'inside' if row.inside else 'OUTSIDE'}"
         )
     return 0 if len(table) and table["inside"].all() else 1
 

@@ -13,7 +13,7 @@ from fer_utils.results import Run
 
 @dataclass(frozen=True)
 class Tested:
-    """Models on the same test images under the common protocol, one run of each.
+    """Models on the same held-out images under the common protocol, one run of each.
 
     `runs` by run id, the best on validation first; `labels` (n,) and `index` (n,) into the data;
     `probabilities` float32 (n, classes) by run id.
@@ -35,27 +35,27 @@ class Tested:
         return {name: run.metrics["params"]["title"] for name, run in self.runs.items()}
 
 
-def tested(runs: list[Run]) -> Tested:
+def tested(runs: list[Run], role: str = "test") -> Tested:
     """The runs that have all classes and the common protocol, each model's first seed.
 
-    ResultError if there is none.
+    `role` is the part of the data, "test" or "validation". ResultError if there is no run.
     """
     best, _ = results.best_run(runs)
     protocol = best.metrics["protocol"]
-    validation = protocol["validation"]
-    index = best.predictions(protocol["test"])["index"]
+    validation, split = protocol["validation"], protocol[role]
+    of_best = best.predictions(split)
     chosen: dict[str, Run] = {}
     for run in sorted(runs, key=lambda run: run.metrics["seed"]):
         same = all(run.metrics["protocol"][key] == protocol[key] for key in ("name", "classes"))
-        if same and np.array_equal(run.predictions(protocol["test"])["index"], index):
+        if same and np.array_equal(run.predictions(split)["index"], of_best["index"]):
             chosen.setdefault(run.metrics["run_id"], run)
     order = sorted(chosen, key=lambda id: -chosen[id].metrics["scores"][validation]["accuracy"])
     chosen = {name: chosen[name] for name in order}
     return Tested(
         chosen,
-        best.predictions(protocol["test"])["labels"],
-        index,
-        {name: run.predictions(protocol["test"])["probabilities"] for name, run in chosen.items()},
+        of_best["labels"],
+        of_best["index"],
+        {name: run.predictions(split)["probabilities"] for name, run in chosen.items()},
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 
@@ -19,7 +21,9 @@ def issues(labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ..
     one that did has learnt their errors. Needs the package cleanlab. Columns: image (position),
     label, suggested (what the model says instead), self_confidence (its probability of the label).
     """
-    from cleanlab.filter import find_label_issues
+    with warnings.catch_warnings():  # on progress bars, which nobody asked for
+        warnings.simplefilter("ignore")
+        from cleanlab.filter import find_label_issues
 
     labels = np.asarray(labels, int)
     probabilities = np.asarray(probabilities, np.float64)

@@ -32,6 +32,28 @@ PACKAGES = (
     "opencv-python-headless", "scikit-image", "dlib-bin",
 )  # fmt: skip
 
+# what a reader sees in the place of a column's name
+HEADINGS = {
+    "title": "model",
+    "test_split": "tested on",
+    "accuracy_low": "low",
+    "accuracy_high": "high",
+    "accuracy_not_in_training": "accuracy without known images",
+    "train_accuracy": "accuracy in training",
+    "validation_accuracy": "accuracy in validation",
+    "macro_f1": "macro F1",
+    "epochs_run": "epochs",
+    "training_seconds": "training, s",
+    "images_per_second": "training, images/s",
+    "batch_1": "inference, images/s one by one",
+    "batch_256": "inference, images/s by 256",
+    "same_prediction": "same prediction",
+    "largest_difference": "largest difference",
+    "only_first": "only first right",
+    "only_second": "only second right",
+    "p_holm": "p Holm",
+}
+
 
 class ResultError(RuntimeError):
     """A result file is missing, damaged or cannot be written; the message names it."""
@@ -127,8 +149,11 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         figure.savefig(temporary, metadata=metadata)
 
 
-def show(figure: Figure, path: str | Path, caption: str) -> None:
-    """Save a figure and display it in the notebook with its caption as alternative text."""
+def show(figure: Figure, path: str | Path, caption: str, folded: bool = False) -> None:
+    """Save a figure and display it in the notebook with its caption as alternative text.
+
+    A folded one shows its caption until it is clicked.
+    """
     import base64
     import html
 
@@ -139,12 +164,12 @@ def show(figure: Figure, path: str | Path, caption: str) -> None:
     kind = "svg+xml" if path.suffix == ".svg" else path.suffix[1:]
     data = base64.b64encode(path.read_bytes()).decode()
     text = html.escape(caption, quote=True)
-    display(
-        HTML(
-            f'<figure><img src="data:image/{kind};base64,{data}" alt="{text}">'
-            f"<figcaption>{text}</figcaption></figure>"
-        )
-    )
+    image = f'<img src="data:image/{kind};base64,{data}" alt="{text}">'
+    if folded:
+        shown = f"<details><summary>{text}</summary><figure>{image}</figure></details>"
+    else:
+        shown = f"<figure>{image}<figcaption>{text}</figcaption></figure>"
+    display(HTML(shown))
 
 
 @cache  # of the code that this process runs, whatever is edited meanwhile

@@ -65,6 +65,11 @@ def pairs(labels: np.ndarray, predictions: dict[str, np.ndarray]) -> pd.DataFram
     return table.assign(p_holm=p_holm, differs=p_holm < 0.05)
 
 
+def written(p: float) -> str:
+    """A p value as it is printed."""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def _holm(p: np.ndarray) -> np.ndarray:
     """Adjusted values of ascending p: each times the number of tests not yet passed."""
     return np.minimum(np.maximum.accumulate(p * np.arange(len(p), 0, -1)), 1)

@@ -40,8 +40,7 @@ def read(folder: Path = FOLDER) -> list[Run]:
 def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
     """Copy records, tables and the figures that show no face from a study on FER2013.
 
-    Runs of the reference that the study does not have stay. The tables are made of the study's
-    runs alone, so a run that stays must be in the study as well when they are made anew.
+    The runs take the place of those in the reference. ResultError for synthetic or cut ones.
     """
     runs, others = results.on_same_data(results.finished_runs(study))
     for run in others:

@@ -67,7 +67,7 @@ def pairs(labels: np.ndarray, predictions: dict[str, np.ndarray]) -> pd.DataFram
 
 def written(p: float) -> str:
     """A p value as it is printed."""
-    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+    return f"{p:.3f}" if p >= 0.001 else "<\N{NO-BREAK SPACE}0.001"
 
 
 def _holm(p: np.ndarray) -> np.ndarray:

@@ -94,3 +94,11 @@ def test_figures_hold_what_they_are_given():
     )  # fmt: skip
     widths = [bar.get_width() for bar in photo.axes[1].patches]
     assert widths == pytest.approx(probabilities[0])
+
+
+def test_the_validation_images_can_be_judged_instead(runs):
+    judged = errors.tested(runs, "validation")
+    best = next(iter(judged.runs.values()))
+    known = best.predictions("PublicTest")
+    np.testing.assert_array_equal(judged.index, known["index"])
+    np.testing.assert_array_equal(judged.labels, known["labels"])

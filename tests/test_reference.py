@@ -1,0 +1,137 @@
+"""The committed results: tables follow from records, the README from the tables, checks decide."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+from runs import make_run
+
+from fer_utils import claims, reference, results
+from fer_utils.parameters import ROOT, ParameterError
+
+NEEDS_PREDICTIONS = ("loss", "above")  # which are not committed, but for their interval
+
+
+@pytest.fixture(scope="module")
+def committed():
+    if not list(reference.FOLDER.glob("runs/*/seed_*/metrics.json")):
+        pytest.skip("no reference results in this checkout")
+    return reference.read()
+
+
+def table(name):
+    return pd.read_csv(reference.FOLDER / name)
+
+
+def test_comparison_follows_from_the_records(committed, tmp_path):
+    results.save_table(results.comparison(committed), tmp_path / "comparison.csv")
+    again, kept = pd.read_csv(tmp_path / "comparison.csv"), table("comparison.csv")
+    pd.testing.assert_frame_equal(again, kept, check_exact=True)
+
+
+def test_verdicts_follow_from_the_records(committed, tmp_path, monkeypatch):
+    def value(claim, run, other=None):
+        score = run.metrics["scores"][claims._split(claim, run)]
+        if claim["measure"] == "loss":
+            return claims.Measured(score["nll"], None, None, "")
+        split = claims._split(claim, other)
+        difference = score["accuracy"] - other.metrics["scores"][split]["accuracy"]
+        return claims.Measured(difference, None, None, "")
+
+    for measure in NEEDS_PREDICTIONS:
+        monkeypatch.setitem(claims.MEASURES, measure, value)
+    again, kept = claims.verdicts(committed), table("verdicts.csv")
+    assert again["claim"].tolist() == kept["claim"].tolist()
+    measured = again["measured"].astype(float)
+    pd.testing.assert_series_equal(measured, kept["measured"].astype(float), atol=1e-4)
+    needed = {c["claim"] for c in claims.read() if c.get("measure") in NEEDS_PREDICTIONS}
+    alone = ~kept["claim"].isin(needed)
+    for column in ("verdict", "reason"):
+        assert again.loc[alone, column].tolist() == kept.loc[alone, column].tolist()
+
+
+def test_every_number_of_the_readme_s_result_table_is_in_the_tables(committed):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for row in reference.summary(table("comparison.csv")).splitlines():
+        assert row in text
+
+
+def test_every_verdict_that_the_readme_counts_is_the_table_s(committed):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    counts = table("verdicts.csv")["verdict"].value_counts()
+    said = re.search(
+        r"of (\d+) claims,? (\d+) (?:is|are) reproduced, (\d+) better, (\d+) worse", text
+    )
+    assert said, "the README does not count the verdicts"
+    found = [int(counts.sum()), *(int(counts.get(v, 0)) for v in claims.VERDICTS[:3])]
+    assert [int(number) for number in said.groups()] == found
+
+
+def test_reference_is_small_and_of_real_data(committed):
+    size = sum(path.stat().st_size for path in reference.FOLDER.rglob("*") if path.is_file())
+    assert size < 2_000_000
+    assert not any(run.metrics["data"]["synthetic"] for run in committed)
+    kinds = {path.suffix for path in reference.FOLDER.rglob("*") if path.is_file()}
+    assert kinds <= {".json", ".csv", ".svg", ".md"}  # no picture of pixels
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A reference of one model: 30 of 60 right."""
+    make_run(tmp_path, "basic_cnn", correct=30)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("correct", "inside"), [(30, True), (34, True), (50, False), (10, False)])
+def test_a_run_is_inside_the_interval_or_outside(small, tmp_path, correct, inside):
+    run = make_run(tmp_path / "again", "basic_cnn", correct=correct)
+    found = reference.compare([run], small)
+    assert found["inside"].tolist() == [inside]
+    assert found["reference"].tolist() == [0.5]
+
+
+def test_what_the_reference_does_not_have_is_not_compared(small, tmp_path):
+    run = make_run(tmp_path / "again", "deep_cnn")
+    assert len(reference.compare([run], small)) == 0
+
+
+def test_the_fastest_network_is_checked_where_none_is_named(small, tmp_path):
+    slow = make_run(tmp_path, "deep_cnn")
+    metrics = slow.metrics | {"timing": slow.metrics["timing"] | {"training_seconds": 99.0}}
+    (slow.folder / "metrics.json").write_text(json.dumps(metrics))
+    data = {"pixels_sha256": "a" * 64, "source": "fer2013.csv"}
+    assert reference.choose([], data, small) == ["basic_cnn"]
+    assert reference.choose(["deep_cnn"], data, small) == ["deep_cnn"]
+
+
+def test_other_data_and_unknown_models_are_refused(small, tmp_path):
+    data = {"pixels_sha256": "a" * 64, "source": "fer2013.csv"}
+    with pytest.raises(ParameterError, match="no run of light_cnn; it has basic_cnn"):
+        reference.choose(["light_cnn"], data, small)
+    with pytest.raises(ParameterError, match="not the images of the reference"):
+        reference.choose([], data | {"pixels_sha256": "c" * 64}, small)
+    with pytest.raises(results.ResultError, match="no reference results"):
+        reference.read(tmp_path / "nothing")
+
+
+def test_collected_records_are_those_of_the_study(tmp_path):
+    study, folder = tmp_path / "study", tmp_path / "reference"
+    make_run(study, "basic_cnn", protocol="holdout", correct=40)
+    make_run(study, "basic_cnn", correct=30)
+    kept = reference.collect(study, folder)
+    again = reference.read(folder)
+    assert [run.metrics for run in again] == [run.metrics for run in kept]
+    names = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert names >= {"comparison.csv", "verdicts.csv", "claims.svg", "curves.svg", "confusion.svg"}
+    assert "predictions.npz" not in names
+
+
+def test_synthetic_and_cut_runs_are_no_reference(tmp_path):
+    make_run(tmp_path / "a", "basic_cnn", synthetic=True)
+    with pytest.raises(results.ResultError, match="synthetic"):
+        reference.collect(tmp_path / "a", tmp_path / "reference")
+    make_run(tmp_path / "b", "basic_cnn", epochs=1)
+    with pytest.raises(results.ResultError, match="cut by a profile: Basic CNN"):
+        reference.collect(tmp_path / "b", tmp_path / "reference")
+    assert not (tmp_path / "reference").exists()

@@ -114,6 +114,14 @@ def _part(dataset: datasets.Dataset, images: int) -> tuple[np.ndarray, np.ndarra
 
 
 def _stock(params: dict[str, Any], dataset: datasets.Dataset) -> Callable[[int], Any]:
+    _, fit = _stock_network(params, dataset)
+    return lambda count: fit(*_part(dataset, count))
+
+
+def _stock_network(
+    params: dict[str, Any], dataset: datasets.Dataset
+) -> tuple[Any, Callable[..., None]]:
+    """A plain Keras network, and the function that fits it to images, labels for some epochs."""
     import keras
     import tensorflow as tf
 
@@ -133,16 +141,15 @@ def _stock(params: dict[str, Any], dataset: datasets.Dataset) -> Callable[[int],
         **{names[key]: value for key, value in ranges.items()}
     )
 
-    def step(count: int) -> None:
-        images, labels = _part(dataset, count)
+    def fit(images: np.ndarray, labels: np.ndarray, epochs: int = 1) -> None:
         images = images[..., None].astype("float32")
         if ranges:
             flow = generator.flow(images, labels, batch_size=recipe["batch_size"])
-            network.fit(flow, epochs=1, verbose=0)
+            network.fit(flow, epochs=epochs, verbose=0)
         else:
-            network.fit(images, labels, batch_size=recipe["batch_size"], verbose=0)
+            network.fit(images, labels, recipe["batch_size"], epochs, verbose=0)
 
-    return step
+    return network, fit
 
 
 def _assembled(params: dict[str, Any], dataset: datasets.Dataset) -> tuple[Any, np.ndarray]:
@@ -220,6 +227,58 @@ def _as_torch(params: dict[str, Any], classes: int) -> Any:
         if activation in activations:
             stack.append(activations[activation]())
     return nn.Sequential(*stack)
+
+
+def same_accuracy(
+    model: str, source: str, images: int, epochs: int, seeds: int, say: Any = print
+) -> pd.DataFrame:
+    """PublicTest accuracy after the same training by stock Keras and the engine, a row a seed.
+
+    The same `images` of Training, epochs and recipe, the last epoch counts. Columns: model, seed,
+    stock Keras, engine.
+    """
+    spawned = multiprocessing.get_context("spawn")
+    rows = []
+    for seed in range(seeds):
+        row = {"model": model, "seed": seed}
+        for name in CONTENDERS[:2]:  # each in a fresh process
+            with ProcessPoolExecutor(1, spawned) as pool:
+                row[name] = pool.submit(
+                    _accuracy, name, model, source, images, epochs, seed
+                ).result()
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    scatter = table[list(CONTENDERS[:2])].std().mean() if seeds > 1 else float("nan")
+    mean = (table["engine"] - table["stock Keras"]).mean()
+    say(f"{model}: engine less stock Keras {100 * mean:+.1f} points, mean of {seeds} seeds; "
+        f"one contender's seeds scatter by {100 * scatter:.1f} (standard deviation)")  # fmt: skip
+    return table
+
+
+def _accuracy(
+    contender: str, model: str, source: str, images: int, epochs: int, seed: int
+) -> float:
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    import keras
+
+    from fer_utils import training
+    from fer_utils.protocol import Task
+
+    params, dataset = _settled(model, source, images)
+    params["protocol"] = "official"
+    params["training"] |= {"epochs": epochs, "keep_best": "last", "early_stopping": None}
+    params["training"] |= {"reduce_lr": None}
+    if contender == "engine":
+        with tempfile.TemporaryDirectory() as folder:
+            run = training.run(params, dataset, folder, seed, say=lambda line: None)
+            return run.metrics["scores"]["PublicTest"]["accuracy"]
+    keras.utils.set_random_seed(seed)
+    task = Task(params, dataset, seed, training.CODE)
+    network, fit = _stock_network(params, dataset)
+    fit(*task.part("train"), epochs)
+    held_out, labels = task.part("validation")
+    predicted = network.predict(held_out[..., None], batch_size=256, verbose=0).argmax(axis=1)
+    return float((predicted == labels).mean())
 
 
 def step_parts(model: str, source: str, batches: int = 20) -> pd.DataFrame:

@@ -31,6 +31,16 @@ def test_contenders_take_turns_and_are_timed():
 
 
 @pytest.mark.study
+def test_stock_keras_and_the_engine_reach_the_same_accuracy():
+    """On faces that a small network learns at once, so that both must come far."""
+    said = []
+    table = benchmark.same_accuracy("basic_cnn", "synthetic:n=2500", 1500, 10, 1, said.append)
+    assert len(table) == 1 and len(said) == 1
+    stock, engine = table.loc[0, "stock Keras"], table.loc[0, "engine"]
+    assert stock > 0.35 and abs(stock - engine) < 0.15
+
+
+@pytest.mark.study
 def test_parts_of_a_step_add_up():
     parts = benchmark.step_parts("basic_cnn", "synthetic:n=800", 3)
     assert parts["part"].tolist() == [

@@ -52,9 +52,21 @@ def quiet() -> None:
         tf.get_logger().setLevel("ERROR")
 
 
+def exact() -> None:
+    """Compute float32 in float32 from here on, not in the shorter TF32 of recent GPUs."""
+    if _on_jax():
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", "highest")
+    else:
+        import tensorflow as tf
+
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
 @contextlib.contextmanager
 def spread(count: int) -> Iterator[None]:
-    """Networks made in the block are trained on `count` devices, a share of each batch on each.
+    """Networks made in the block are trained in it on `count` devices, a share of a batch on each.
 
     GPUs where there are any, else processors; on TensorFlow a processor is split for it, which
     shows that it works and makes nothing faster. ParameterError if there are fewer devices.

@@ -44,6 +44,7 @@ def layer() -> Any:
             rows = (places >= top) & (places < top + height)
             pasted = ops.cast((rows[:, :, None] & columns[:, None, :])[..., None], "float32")
             weight = kept[:, :, None, None] * (1 - pasted)
+            images, others = ops.cast(images, "float32"), ops.cast(others, "float32")
             return weight * images + (1 - weight) * others
 
         def compute_output_shape(self, images_shape: Any, others_shape: Any, mix_shape: Any) -> Any:

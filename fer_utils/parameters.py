@@ -154,6 +154,13 @@ def _check_network(content: dict[str, Any], where: str) -> None:
             raise ParameterError(f"`training.grid` of {content['pipeline']} needs exactly {keys}")
     except ParameterError as error:
         raise ParameterError(f"{where}: {error}") from None
+    training = content["training"]
+    if training.get("one_cycle") and training.get("reduce_lr"):
+        raise ParameterError(f"{where}: `training.one_cycle` and `training.reduce_lr` both set the "
+                             "learning rate; leave one out")  # fmt: skip
+    if training.get("mixing") and training.get("balance") == "class_weights":
+        raise ParameterError(f"{where}: `training.balance` is class_weights, but `training.mixing` "
+                             "makes images of two classes; leave one out")  # fmt: skip
     for name in content.get("classes") or []:
         if name.lower() not in images.EMOTION_FOLDERS:
             known = ", ".join(datasets.EMOTIONS)

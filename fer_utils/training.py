@@ -116,11 +116,11 @@ def run_protocols(
     return runs
 
 
-def runs_or_examples(study: str | Path) -> list[results.Run]:
+def runs_or_examples(study: str | Path, source: str = "synthetic") -> list[results.Run]:
     """The finished runs of a study; ResultError if there are none.
 
-    In the folder of notebooks that are opened by themselves two short runs on a few synthetic
-    faces are made instead, so that there is something to show.
+    In the folder of notebooks that are opened by themselves two short runs on the images of
+    `source` are made instead, so that there is something to show.
     """
     finished = results.finished_runs(study)
     if finished:
@@ -128,7 +128,7 @@ def runs_or_examples(study: str | Path) -> list[results.Run]:
     if results.study_folder(study) != results.study_folder(NOTEBOOK_STUDY):
         raise results.ResultError(f"{study}: no finished run here; train a model first")
     print("no finished run in this folder: two short ones are trained, to have something to show")
-    dataset = datasets.load("synthetic:n=1500")
+    dataset = datasets.load(source)
     limits = {"epochs": 2, "train_limit": 1000}
     models = ("basic_cnn", "deep_cnn")
     return [run(parameters.model(name, "demo", **limits), dataset, study) for name in models]
@@ -151,36 +151,35 @@ class Training:
                 f"--devices is {count}, but {self.params['id']} has batches of {size} images, "
                 "which so many devices cannot share evenly"
             )
+        self._set_up()
 
     def assemble(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Network, data and optimizer on the device; labels (n,) and weights of the images."""
-        self._set_up()
-        with devices.spread(self.count):
-            with self._stage("build"):
-                self._build()
-            with self._stage("data"):
-                labels, weights = self._hold_data()
-            with self._stage("compile"):
-                self._compile(len(labels))
+        with self._stage("build"):
+            self._build()
+        with self._stage("data"):
+            labels, weights = self._hold_data()
+        with self._stage("compile"):
+            self._compile(len(labels))
         return labels, weights
 
     def run(self) -> results.Run:
         """Train to the end, from the checkpoint where there is one, and write the run."""
-        labels, weights = self.assemble()
-        resumed = self._resume()
-        if resumed:
-            self.say(f"resumed after epoch {resumed}")
-        with self._stage("train"):
-            while not self.schedule.finished(len(self.history)):
-                self._epoch(labels, weights)
-                self._save_checkpoint()
+        with devices.spread(self.count):
+            labels, weights = self.assemble()
+            resumed = self._resume()
+            if resumed:
+                self.say(f"resumed after epoch {resumed}")
+            with self._stage("train"):
+                while not self.schedule.finished(len(self.history)):
+                    self._epoch(labels, weights)
+                    self._save_checkpoint()
         return self._finish()
 
     def take_over(self, done: results.Run) -> results.Run:
         """Score the network of a run that was trained and selected on the same images."""
         import keras
 
-        self._set_up()
         self.best_weights = keras.models.load_model(done.folder / "model.keras").get_weights()
         self.history = done.history.to_dict("records")
         self.schedule.state["best_epoch"] = done.metrics["model"]["best_epoch"]
@@ -205,6 +204,12 @@ class Training:
 
             tf.config.experimental.enable_op_determinism()
         self.precision = devices.precision_for(self.recipe["precision"])
+        self.engine = {
+            "backend": keras.backend.backend(),
+            "precision": self.precision,
+            "device": devices.name(),
+            "devices": self.count,
+        }
 
     def _build(self) -> None:
         import keras
@@ -215,7 +220,8 @@ class Training:
         network = self._network()
         transfer.load(network, self.recipe["weights"])
         # a frozen base sees every image once, so its features are as good as the images
-        self.extractor = None if self.recipe["augmentation"] else transfer.extractor(network)
+        altered = self.recipe["augmentation"] or self.recipe["mixing"]
+        self.extractor = None if altered else transfer.extractor(network)
         self.net = transfer.head(network) if self.extractor else layers.fuse(network)
 
     def _hold_data(self) -> tuple[np.ndarray, np.ndarray | None]:
@@ -385,6 +391,7 @@ class Training:
             "schedule": self.schedule.state,
             "history": self.history,
             "identity": self.task.identity,
+            "engine": self.engine,
         }
         with results.replacing(self.checkpoint) as temporary, open(temporary, "wb") as file:
             np.savez(file, state=np.array(json.dumps(state)), **arrays)
@@ -397,6 +404,10 @@ class Training:
             with np.load(self.checkpoint, allow_pickle=False) as saved:
                 state = json.loads(str(saved["state"]))
                 if state["identity"] != self.task.identity:
+                    return 0
+                if state["engine"] != self.engine:
+                    told = " ".join(str(value) for value in state["engine"].values())
+                    self.say(f"the checkpoint was trained with {told}: training starts anew")
                     return 0
                 values = [saved[f"variable_{i}"] for i in range(len(self._variables()))]
                 best = [saved[f"best_{i}"] for i in range(len(self.net.weights))]
@@ -419,6 +430,7 @@ class Training:
 
         with self._stage("evaluate"):
             keras.config.set_dtype_policy("float32")
+            devices.exact()
             final = self._network()
             scored = final
             if self.extractor:
@@ -449,12 +461,7 @@ class Training:
                 "images_per_second": float(np.median(rates)),
                 "stages": self.stages,
             },
-            engine={
-                "backend": keras.backend.backend(),
-                "precision": self.precision,
-                "device": devices.name(),
-                "devices": self.count,
-            },
+            engine=self.engine,
         )
         history = pd.DataFrame(self.history)
         run = results.write_run(
@@ -506,16 +513,16 @@ def main(arguments: list[str] | None = None) -> int:
             complete = complete[:1] if options.protocol == "official" else complete[-1:]
         dataset = datasets.load(options.data, options.on_bad, resize=options.resize)
         study = Path(options.results).absolute()
-        for finished in run_protocols(
-            complete, dataset, study, options.seed, count=options.devices
-        ):
-            if finished.metrics["environment"]["backend"] == "tensorflow":  # has the converter
-                export.export(finished, dataset)
+        runs = run_protocols(complete, dataset, study, options.seed, count=options.devices)
+        for finished in runs:
             protocol, test = finished.metrics["protocol"], finished.test
             print(
                 f"{finished.folder}: {test['accuracy']:.3f} of {test['n']:,} {protocol['test']} "
                 f"images right, {protocol['name']} protocol"
             )
+        for finished in runs:
+            if finished.metrics["environment"]["backend"] == "tensorflow":  # has the converter
+                export.export(finished, dataset)
     except (datasets.DataError, parameters.ParameterError, results.ResultError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

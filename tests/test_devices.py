@@ -80,6 +80,33 @@ def test_two_devices_learn_what_one_learns(tmp_path, backend):
     np.testing.assert_allclose(second, first, atol=5e-3)
 
 
+SHARED = """
+import sys
+import keras
+from fer_utils import datasets, parameters, training
+
+def say(line):
+    shared = keras.distribution.distribution()
+    print(line.split()[0], type(shared).__name__, shared and len(shared.device_mesh.devices))
+
+params = parameters.model(sys.argv[1], None, epochs=1)
+training.run(params, datasets.load("synthetic:n=800,seed=1"), sys.argv[2], say=say, count=2)
+print("after", keras.distribution.distribution())
+"""
+
+
+@needs_jax
+def test_a_batch_is_shared_while_jax_trains(tmp_path):
+    (tmp_path / "basic_cnn.yaml").write_text(RECIPE)
+    done = subprocess.run(
+        [sys.executable, "-c", SHARED, str(tmp_path / "basic_cnn.yaml"), str(tmp_path / "study")],
+        cwd=parameters.ROOT, capture_output=True, text=True,
+        env=os.environ | {"KERAS_BACKEND": "jax",
+                          "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["epoch DataParallel 2", "after None"], done.stderr
+
+
 @needs_jax
 def test_run_made_with_jax_joins_the_study(tmp_path):
     """The record is the same kind, and TensorFlow presents it and computes what it says."""

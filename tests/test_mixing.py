@@ -46,3 +46,10 @@ def test_only_the_given_share_is_mixed():
     rng = np.random.default_rng(2)
     _, mix, _ = mixing.draw(np.repeat(TARGETS, 50, axis=0), "mixup", 1.0, 0.25, rng)
     assert 0.2 < (mix[:, 0] < 1).mean() < 0.3
+
+
+def test_images_may_be_bytes():
+    images = flat_images().astype(np.uint8)
+    mix = np.tile(np.array([0.5, 0, 0, 0, 0], np.float32), (60, 1))
+    out = mixed(images, np.arange(60)[::-1], mix)
+    np.testing.assert_allclose(out[:, 0, 0, 0], 29.5)

@@ -171,3 +171,17 @@ def test_wrong_entry_of_a_grid_is_named(tmp_path, grid, words):
     with pytest.raises(ParameterError) as error:
         parameters.model(path)
     assert all(word in str(error.value) for word in ["pca_knn.yaml", *words])
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"one_cycle": {"rise": 0.3}, "reduce_lr": {"monitor": "val_loss", "factor": 0.5,
+                                                    "patience": 2}}, "both set the learning rate"),
+        ({"mixing": {"kind": "mixup", "alpha": 0.2, "share": 1.0}, "balance": "class_weights"},
+         "images of two classes"),
+    ],
+)  # fmt: skip
+def test_recipes_that_contradict_themselves_are_refused(changes, told):
+    with pytest.raises(parameters.ParameterError, match=told):
+        parameters.model("basic_cnn", None, **changes)

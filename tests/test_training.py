@@ -363,3 +363,19 @@ def test_averaged_views_are_scored_beside_the_single_view(dataset, tmp_path):
     images = dataset.images[test["index"]]
     seen = [network.predict(v[..., None], verbose=0) for v in augment.views(images, 2)]
     np.testing.assert_allclose(np.mean(seen, axis=0), test["probabilities"], atol=1e-5)
+
+
+def test_a_checkpoint_of_another_precision_is_not_gone_on_with(dataset, tmp_path, monkeypatch):
+    from fer_utils import devices
+
+    def interrupt(line):
+        if line.startswith("epoch   2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.run(params(), dataset, tmp_path, say=interrupt)
+    monkeypatch.setattr(devices, "precision_for", lambda choice: "mixed_float16")
+    lines = []
+    run = training.run(params(), dataset, tmp_path, say=lines.append)
+    assert "training starts anew" in lines[0] and lines[1].startswith("epoch   1/3")
+    assert run.metrics["environment"]["precision"] == "mixed_float16"

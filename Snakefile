@@ -183,27 +183,30 @@ rule errors:
         failed="failed/errors.ipynb",
         parameters=json.dumps(PARAMETERS["errors"]),
         content=config["content"],
+        more=config["photo_content"],
     message:
         "notebook 07_errors"
     shell:
         EXECUTE
 
 
-rule benchmark:
-    input:
-        notebook=notebook("08_benchmark"),
-        code=code("08_benchmark"),
-    output:
-        notebook=update("benchmark/notebook.ipynb"),
-    params:
-        name="08_benchmark",
-        failed="failed/benchmark.ipynb",
-        parameters=json.dumps(PARAMETERS["benchmark"]),
-        content=config["content"],
-    message:
-        "notebook 08_benchmark"
-    shell:
-        EXECUTE
+if "benchmark" in CHAPTERS:
+
+    rule benchmark:
+        input:
+            notebook=notebook("08_benchmark"),
+            code=code("08_benchmark"),
+        output:
+            notebook=update("benchmark/notebook.ipynb"),
+        params:
+            name="08_benchmark",
+            failed="failed/benchmark.ipynb",
+            parameters=json.dumps(PARAMETERS["benchmark"]),
+            content=config["content"],
+        message:
+            "notebook 08_benchmark"
+        shell:
+            EXECUTE
 
 
 rule report:

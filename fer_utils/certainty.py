@@ -8,8 +8,7 @@ import pandas as pd
 from fer_utils.evaluation import accuracy_interval, calibration_error, nll
 
 COLDEST, HOTTEST = 0.05, 20.0  # where the temperature is looked for
-# A softmax in float32 gives 0 only below this, so a 0 hides a logit at most this high.
-SMALLEST = float(np.finfo(np.float32).tiny)
+SMALLEST = 1e-12  # probability, as in evaluation.nll
 
 
 def temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -100,12 +99,18 @@ def before_after(
 
     Each split is its labels (n,) and probabilities (n, classes); the temperature is fitted on
     validation alone. Rows before and after; columns temperature, ece (0 to 1), nll (nats). The
-    accuracy stays: scaling keeps the order of the classes.
+    accuracy stays: scaling keeps the order of the classes. Where more than 5 % of the images have a
+    class of probability 0 there are no logits to scale, as of a vote among neighbours, and the row
+    after is NaN.
     """
     labels, probabilities = test
-    fitted = temperature(*validation)
+    no_softmax = (validation[1] == 0).any(axis=1).mean() > 0.05
+    fitted = float("nan") if no_softmax else temperature(*validation)
     rows = {}
     for name, value in (("before", 1.0), ("after", fitted)):
+        if np.isnan(value):
+            rows[name] = dict.fromkeys(("temperature", "ece", "nll"), value)
+            continue
         after = scaled(probabilities, value)
         ece = calibration_error(*_confidence(labels, after))
         rows[name] = {"temperature": value, "ece": ece, "nll": nll(labels, after)}

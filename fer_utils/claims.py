@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from fer_utils.evaluation import accuracy_interval
-from fer_utils.parameters import PARAMS, model, names, read_yaml
+from fer_utils.parameters import PARAMS, merge, model, names, read_yaml
 from fer_utils.results import Run
 
 COLUMNS = [
     "paper", "claim", "claimed", "measured", "low", "high", "verdict", "reason", "run_id",
-    "folder", "command",
+    "folder", "command", "measure",
 ]  # fmt: skip
 UNDECIDED = "cannot be decided"
 VERDICTS = ("reproduced", "better", "worse", UNDECIDED)
@@ -83,7 +83,7 @@ def verdicts(runs: list[Run], run_id: str | None = None) -> pd.DataFrame:
 
 
 def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], Run]) -> dict[str, Any]:
-    row = {key: claim[key] for key in ("paper", "claim", "claimed")}
+    row = {key: claim.get(key) for key in ("paper", "claim", "claimed", "measure")}
     row |= {"measured": None, "low": None, "high": None, "verdict": UNDECIDED}
     if "run" not in claim:
         return row | {"reason": claim["reason"], "command": claim["command"]}
@@ -114,9 +114,8 @@ def _not_the_papers(run: Run, paper: dict[str, Any]) -> str:
     if run.metrics["data"]["synthetic"]:
         return "measured on synthetic faces, which decide nothing"
     content = read_yaml(PARAMS / "claims.yaml")
-    totals, whole = dict(run.metrics["data"]["totals"]), content["images"]
-    if totals.pop("Training") != whole["training"] or sum(totals.values()) != whole["test"]:
-        return f"not the whole of FER2013 ({whole['training']:,} and {whole['test']:,} images)"
+    if why := not_fer2013(run):
+        return why
     needs = content["needs"].get(name)
     weights = params["training"].get("weights")
     if needs and not weights:
@@ -135,19 +134,30 @@ def _not_the_papers(run: Run, paper: dict[str, Any]) -> str:
     return ""
 
 
+def not_fer2013(run: Run) -> str:
+    """What a run's data are if not the whole of FER2013, or nothing."""
+    totals = dict(run.metrics["data"]["totals"])
+    whole = read_yaml(PARAMS / "claims.yaml")["images"]
+    if totals.pop("Training") != whole["training"] or sum(totals.values()) != whole["test"]:
+        return f"not the whole of FER2013 ({whole['training']:,} and {whole['test']:,} images)"
+    return ""
+
+
 def _recipe(of: dict[str, Any]) -> dict[str, Any]:
     return {**of["training"], "weights": None, "options": of.get("options") or {}}
 
 
 def shortened(runs: list[Run]) -> list[str]:
-    """Titles of the models with a run that a profile or an option cut below its parameter file."""
+    """Titles of the models with a run that a profile or an option changed from its file."""
     cut = {}
     for run in runs:
         params = run.metrics["params"]
         if run.metrics["run_id"] in names("models"):
-            whole = model(run.metrics["run_id"])
-            same = ("epochs", "train_limit", "grid", "balance_target")
-            if any(params["training"].get(k) != whole["training"].get(k) for k in same):
+            own = "official" if params["protocol"] == "official" else "paper"
+            whole = model(run.metrics["run_id"], protocol=own)
+            if not params["training"].get("weights"):
+                whole = merge(whole, whole.get("from_scratch", {}))
+            if _recipe(params) != _recipe(whole):
                 cut[params["title"]] = True
     return list(cut)
 

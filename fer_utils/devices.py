@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,34 @@ def name() -> str:
     import tensorflow as tf
 
     return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+
+
+def start() -> None:
+    """Import Keras and its backend without their notes; ParameterError where there is none such."""
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend not in ("tensorflow", "jax"):
+        raise ParameterError(f"KERAS_BACKEND is {backend}; valid are tensorflow, jax")
+    if importlib.util.find_spec(backend) is None:
+        raise ParameterError(
+            f"KERAS_BACKEND is {backend}, which is not installed here: pip install {backend}"
+        )
+    with silence():
+        import keras
+
+        keras.ops.zeros(1)
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Keep the notes that C++ code prints off the screen and the notebook."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def quiet() -> None:

@@ -54,7 +54,7 @@ def grad_cam(network: Any, images: np.ndarray, classes: np.ndarray) -> np.ndarra
 
     Grad-CAM (Selvaraju et al. 2017) on the last convolution, of the score before the softmax of
     the class (n,) asked for; zero throughout where nothing speaks for it. TensorFlow alone.
-    ValueError if the network has no convolution.
+    ValueError if the network has no convolution or does not end in a dense softmax.
     """
     import cv2
     import keras
@@ -68,15 +68,14 @@ def grad_cam(network: Any, images: np.ndarray, classes: np.ndarray) -> np.ndarra
     ]
     if not maps:
         raise ValueError(f"{network.name} has no layer with feature maps")
-    before = keras.Model(network.inputs, maps[-1].output)
-    found = before(tf.cast(images[..., None], tf.float32), training=False)
-    *rest, last = network.layers[network.layers.index(maps[-1]) + 1 :]  # a chain in every network
+    last = network.layers[-1]
+    if type(last).__name__ != "Dense" or last.activation is not keras.activations.softmax:
+        raise ValueError(f"{network.name} does not end in a dense layer with a softmax")
+    both = keras.Model(network.inputs, [maps[-1].output, last.input])
     with tf.GradientTape() as tape:
-        tape.watch(found)
-        hidden = found
-        for layer in rest:
-            hidden = layer(hidden, training=False)
-        scores = hidden @ tf.convert_to_tensor(last.kernel) + last.bias
+        found, hidden = both(tf.cast(images[..., None], tf.float32), training=False)
+        scores = hidden @ tf.convert_to_tensor(last.kernel)
+        scores = scores + last.bias if last.use_bias else scores
         chosen = tf.gather(scores, np.asarray(classes), axis=1, batch_dims=1)
     weights = tf.reduce_mean(tape.gradient(chosen, found), axis=(1, 2), keepdims=True)
     heat = np.maximum(np.asarray(tf.reduce_sum(weights * found, axis=-1)), 0)

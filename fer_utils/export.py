@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fer_utils import results
+from fer_utils import devices, results
 from fer_utils.datasets import Dataset
 
 FILE, RECORD = "model.tflite", "export.json"
@@ -70,7 +69,7 @@ def predictor(content: str | Path | bytes) -> Callable[[np.ndarray], np.ndarray]
 
     if not isinstance(content, bytes):
         content = Path(content).read_bytes()
-    with _quiet():
+    with devices.silence():
         network = Interpreter(model_content=content, num_threads=results.cores())
     pixels = network.get_input_details()[0]["index"]
     output = network.get_output_details()[0]["index"]
@@ -83,7 +82,7 @@ def predictor(content: str | Path | bytes) -> Callable[[np.ndarray], np.ndarray]
             part = images[start : start + BATCH, ..., None].astype(np.float32)
             if len(part) != size:
                 size = len(part)
-                with _quiet():
+                with devices.silence():
                     network.resize_tensor_input(pixels, part.shape)
                     network.allocate_tensors()
             network.set_tensor(pixels, part)
@@ -92,19 +91,6 @@ def predictor(content: str | Path | bytes) -> Callable[[np.ndarray], np.ndarray]
         return np.concatenate(answers)
 
     return predict
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the notes that TensorFlow Lite's C++ code prints off the screen and the notebook."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _converted(path: Path) -> bytes:
@@ -118,5 +104,5 @@ def _converted(path: Path) -> bytes:
     signature = [tf.TensorSpec((None, 48, 48, 1), tf.float32, name="pixels")]
     function = tf.function(lambda pixels: network(pixels, training=False), signature)
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())
-    with _quiet():
+    with devices.silence():
         return tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert()

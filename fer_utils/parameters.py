@@ -241,7 +241,10 @@ def _limits(profile_name: str, content: dict[str, Any], schema: str) -> list[tup
     if schema == "classical":  # epochs and the like mean nothing to it
         return [(f"{where}per_model.{content['id']}", {"training": own})]
     layers = [(f"{where}per_model.{content['id']}", {"training": own, "options": options})]
-    layers = [(f"{where}training", {"training": layout.get("training", {})}), *layers]
+    shared = dict(layout.get("training", {}))
+    if "epochs" in shared:  # a profile cuts; what a file asks less of stays
+        shared["epochs"] = min(shared["epochs"], content["training"]["epochs"])
+    layers = [(f"{where}training", {"training": shared}), *layers]
     # where both protocols train on the same images one training serves both, uncut
     if content["protocol"] not in ("official", "publictest"):
         cut = {"training": layout.get("paper_protocol", {})}

@@ -38,6 +38,7 @@ MODEL_COLOURS = {
     "hog_svm": "#555555",
 }
 FIRST, SECOND = "#0072B2", "#D55E00"
+SHARES = ("accuracy", "recall", "confused", "f1", "macro_f1", "last_accuracy")  # from 0 to 1
 VERDICT_COLOURS = {"reproduced": "#009E73", "better": "#0072B2", "worse": "#D55E00"}
 PART_COLOURS = (
     "#56B4E9", "#E69F00", "#F0E442", "#CC79A7", "#009E73", "#0072B2", "#D55E00", "#882255",
@@ -202,12 +203,17 @@ def mistakes(
     return figure
 
 
+def _run_names(table: pd.DataFrame) -> list[str]:
+    """Titles, with the seed where there are several."""
+    seeds = table["seed"].nunique() > 1
+    return [f"{row.title}, seed {row.seed}" if seeds else row.title for row in table.itertuples()]
+
+
 def accuracy_bars(comparison: pd.DataFrame, claims: pd.DataFrame) -> Figure:
     """Test accuracy of runs with 95 % intervals; diamonds are the papers' values (run, claimed)."""
     table = comparison.sort_values("accuracy", ignore_index=True)
     figure, [[axis]] = panels(size=(8, 1.3 + 0.42 * len(table)))
-    seeds = table["seed"].nunique() > 1
-    names = [f"{row.title}, seed {row.seed}" if seeds else row.title for row in table.itertuples()]
+    names = _run_names(table)
     rows = np.arange(len(table))
     errors = [table.accuracy - table.accuracy_low, table.accuracy_high - table.accuracy]
     colours = [model_colour(run_id) for run_id in table.run_id]
@@ -232,7 +238,7 @@ def accuracy_bars(comparison: pd.DataFrame, claims: pd.DataFrame) -> Figure:
 
 def claimed_and_measured(verdicts: pd.DataFrame) -> Figure:
     """Shares that the papers claim (diamonds) and what was measured, with its 95 % interval."""
-    share = verdicts["claimed"].between(0.01, 1) & verdicts["measured"].between(0, 1)
+    share = verdicts["measure"].isin(SHARES) & verdicts["measured"].notna()
     table = verdicts[share].reset_index(drop=True)
     figure, [[axis]] = panels(size=(9, 1.2 + 0.36 * max(1, len(table))))
     labels = {"claimed": "claimed", **{word: word for word in VERDICT_COLOURS}}
@@ -303,6 +309,7 @@ def all_confusions(runs: Sequence[Any]) -> Figure:
 def gaps(comparison: pd.DataFrame) -> Figure:
     """Accuracy in training and in validation of every run, joined by a line: the gap."""
     table = comparison.sort_values("gap", ignore_index=True)
+    names = _run_names(table)
     figure, [[axis]] = panels(size=(8, 1.2 + 0.36 * len(table)))
     rows = np.arange(len(table))
     axis.hlines(rows, table.validation_accuracy, table.train_accuracy, color="#AAAAAA", linewidth=3)
@@ -311,7 +318,7 @@ def gaps(comparison: pd.DataFrame) -> Figure:
     for row, entry in enumerate(table.itertuples()):
         right = max(entry.train_accuracy, entry.validation_accuracy)
         axis.annotate(f"   {100 * entry.gap:+.1f} points", (right, row), va="center", fontsize=9)
-    axis.set_yticks(rows, table["title"])
+    axis.set_yticks(rows, names)
     axis.set_xlim(0, 1.15)
     axis.set_xticks(np.linspace(0, 1, 6))
     axis.xaxis.set_major_formatter(PercentFormatter(1))

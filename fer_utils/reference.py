@@ -40,41 +40,45 @@ def read(folder: Path = FOLDER) -> list[Run]:
 def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
     """Copy records, tables and the figures that show no face from a study on FER2013.
 
-    The runs take the place of those in the reference. ResultError for synthetic or cut ones.
+    The runs take the place of those in the reference. ResultError where they are synthetic, cut, or
+    of a part of FER2013.
     """
     runs, others = results.on_same_data(results.finished_runs(study))
     for run in others:
         print(f"left out: {run.place} was run on other data")
     if runs[0].metrics["data"]["synthetic"]:
         raise results.ResultError(f"{study}: synthetic faces are no reference; give FER2013")
+    if why := claims.not_fer2013(runs[0]):
+        raise results.ResultError(f"{study}: {why}")
     if cut := claims.shortened(runs):
         raise results.ResultError(f"{study}: cut by a profile: {', '.join(cut)}; run profile full")
-    shutil.rmtree(folder / "runs", ignore_errors=True)
+    made = folder.with_name(f".{folder.name}.partial")  # takes the place of the old one at the end
+    shutil.rmtree(made, ignore_errors=True)
     for run in runs:
-        place = folder / run.place
-        place.mkdir(parents=True, exist_ok=True)
+        place = made / run.place
+        place.mkdir(parents=True)
         for name in FILES:
             shutil.copyfile(run.folder / name, place / name)
-    verdicts = claims.verdicts(runs)
-    comparison = results.comparison(runs)
-    results.save_table(comparison, folder / "comparison.csv")
-    results.save_table(verdicts, folder / "verdicts.csv")
+    verdicts, comparison = claims.verdicts(runs), results.comparison(runs)
+    results.save_table(comparison, made / "comparison.csv")
+    results.save_table(verdicts, made / "verdicts.csv")
     plots.use_style()
-    common = comparison[comparison["protocol"] == "official"]
+    common = [run for run in runs if run.metrics["protocol"]["name"] == "official"]
     figures = {
         "claims": plots.claimed_and_measured(verdicts),
-        "accuracy": plots.accuracy_bars(common, claims.accuracies().head(0)),
+        "accuracy": plots.accuracy_bars(results.comparison(common), claims.accuracies().head(0)),
         "curves": plots.all_curves(runs),
-        "confusion": plots.all_confusions(
-            [run for run in runs if run.metrics["protocol"]["name"] == "official"]
-        ),
+        "confusion": plots.all_confusions(common),
     }
     for name, figure in figures.items():
-        results.save_figure(figure, folder / "figures" / f"{name}.svg")
-    for name in FIGURES:
-        source = results.study_folder(study) / name
+        results.save_figure(figure, made / "figures" / f"{name}.svg")
+    for source in (results.study_folder(study) / name for name in FIGURES):
         if source.is_file():
-            shutil.copyfile(source, folder / "figures" / source.name)
+            shutil.copyfile(source, made / "figures" / source.name)
+    if (folder / "README.md").is_file():
+        shutil.copyfile(folder / "README.md", made / "README.md")
+    shutil.rmtree(folder, ignore_errors=True)
+    made.rename(folder)
     return runs
 
 

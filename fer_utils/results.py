@@ -346,7 +346,7 @@ def on_same_data(runs: list[Run]) -> tuple[list[Run], list[Run]]:
 
 
 def best_run(runs: list[Run]) -> tuple[Run, int]:
-    """The run that is best on its validation split, and of how many it is the best.
+    """The run that is best on its validation split, and of how many models it is the best.
 
     Those that are compared have the most classes (a choice among three is easier than one among
     seven) and the common protocol, where there are such. ResultError if there is no run.
@@ -360,15 +360,27 @@ def best_run(runs: list[Run]) -> tuple[Run, int]:
     most = max(len(run.metrics["protocol"]["classes"]) for run in runs)
     full = [run for run in runs if len(run.metrics["protocol"]["classes"]) == most]
     common = [run for run in full if run.metrics["protocol"]["name"] == "official"] or full
-    return max(common, key=on_validation), len(common)
+    return max(common, key=on_validation), len({run.metrics["run_id"] for run in common})
+
+
+def same_images(run: Run, images: Any) -> None:
+    """ResultError if a dataset is not the one that a run was made on."""
+    wanted = run.metrics["data"]
+    if images.provenance["pixels_sha256"] != wanted["pixels_sha256"]:
+        raise ResultError(
+            f"the runs were made on {wanted['source']}, and {images.provenance['source']} has "
+            "other images: give the runs' data as the parameter data"
+        )
 
 
 def headline(runs: list[Run]) -> str:
     """The outcome in Markdown: the run that validation puts first, scored on its test split."""
     best, of = best_run(runs)
     score, protocol = best.test, best.metrics["protocol"]
+    several = len({run.metrics["seed"] for run in runs}) > 1
+    seed = f" (seed {best.metrics['seed']})" if several else ""
     text = (
-        f"**{best.metrics['params']['title']}** comes first of {of} by accuracy on "
+        f"**{best.metrics['params']['title']}**{seed} comes first of {of} models by accuracy on "
         f"{protocol['validation']}, where models are chosen. Of {score['n']:,} {protocol['test']} "
         f"images it gets **{score['accuracy']:.1%}** right (95 % interval "
         f"{score['accuracy_low']:.1%} to {score['accuracy_high']:.1%}), macro F1 "

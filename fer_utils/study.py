@@ -134,6 +134,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
             if c != "report" and (c in chapters or c == "compare" or executed(c))
         ],
         "preprocess_content": _preprocess_content(given.get("02_preprocess", {})),
+        "photo_content": _photo_content(given.get("07_errors", {})),
         "classical": [name for name in models if "pipeline" in complete[name][0]],
         "complete": complete,
         "parameters": {
@@ -144,7 +145,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
             "classical": {**data, "profile": profile_name, **given.get("05_classical", {})},
             "compare": {**data, **given.get("06_compare", {})},
             "errors": {**data, **votes, **given.get("07_errors", {})},
-            "benchmark": {**shared, "data": source, **given.get("08_benchmark", {})},
+            "benchmark": {**data, **given.get("08_benchmark", {})},
             "report": {**shared, **given.get("report", {})},
         },
     }  # fmt: skip
@@ -161,10 +162,16 @@ def _preprocess_content(given: dict[str, Any]) -> list[Any]:
         content.append([str(model), model.stat().st_size])
     except DataError:
         content.append("no landmark model")
-    if given.get("photo"):
-        pixels = preprocess.read_photo(given["photo"])  # a wrong photo is told before anything runs
-        content.append(hashlib.sha256(pixels.tobytes()).hexdigest())
-    return content
+    return [*content, _photo_content(given)]
+
+
+def _photo_content(given: dict[str, Any]) -> str:
+    """One hash of the photo's pixels; DataError for a wrong one, before anything runs."""
+    from fer_utils import preprocess
+
+    if not given.get("photo"):
+        return ""
+    return hashlib.sha256(preprocess.read_photo(given["photo"]).tobytes()).hexdigest()
 
 
 def _complete(name: str, profile_name: str) -> list[dict[str, Any]]:

@@ -82,7 +82,12 @@ def run(
     with results.locked(folder):
         finished = task.finished(folder, "model.keras")
         if finished:
-            say(f"finished run of the same parameters, data, code and seed: {folder.name}")
+            made = finished.metrics["environment"]
+            say(
+                f"finished run of the same parameters, data, code and seed: {folder.name}, "
+                f"trained with {made['backend']}, {made['precision']}, {made['devices']} device"
+                f"{'s' * (made['devices'] > 1)}"
+            )
             return finished
         training = Training(task, folder, say, count)
         shared = results.run_folder(study, params["id"], seed)
@@ -210,6 +215,8 @@ class Training:
             "device": devices.name(),
             "devices": self.count,
         }
+        if self.count > 1 and self.engine["device"] == "cpu":
+            self.say("no GPU here: the processor is split, which shows that it works, no faster")
 
     def _build(self) -> None:
         import keras
@@ -504,6 +511,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     limits = {} if options.epochs is None else {"epochs": options.epochs}
     try:
+        devices.start()
         if options.seed < 0:
             raise parameters.ParameterError(f"--seed is {options.seed} but must be at least 0")
         if options.devices < 1:
@@ -517,8 +525,9 @@ def main(arguments: list[str] | None = None) -> int:
         for finished in runs:
             protocol, test = finished.metrics["protocol"], finished.test
             print(
-                f"{finished.folder}: {test['accuracy']:.3f} of {test['n']:,} {protocol['test']} "
-                f"images right, {protocol['name']} protocol"
+                f"{finished.folder}: {test['accuracy']:.1%} of {test['n']:,} {protocol['test']} "
+                f"images right ({test['accuracy_low']:.1%} to {test['accuracy_high']:.1%}), "
+                f"{protocol['name']} protocol"
             )
         for finished in runs:
             if finished.metrics["environment"]["backend"] == "tensorflow":  # has the converter

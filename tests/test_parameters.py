@@ -185,3 +185,10 @@ def test_wrong_entry_of_a_grid_is_named(tmp_path, grid, words):
 def test_recipes_that_contradict_themselves_are_refused(changes, told):
     with pytest.raises(parameters.ParameterError, match=told):
         parameters.model("basic_cnn", None, **changes)
+
+
+def test_a_profile_does_not_lengthen_a_training(tmp_path):
+    recipe = yaml.safe_load((parameters.PARAMS / "models" / "basic_cnn.yaml").read_text())
+    recipe |= {"id": "mine", "training": recipe["training"] | {"epochs": 1}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe))
+    assert parameters.model(tmp_path / "mine.yaml", "quick")["training"]["epochs"] == 1

@@ -379,3 +379,14 @@ def test_a_checkpoint_of_another_precision_is_not_gone_on_with(dataset, tmp_path
     run = training.run(params(), dataset, tmp_path, say=lines.append)
     assert "training starts anew" in lines[0] and lines[1].startswith("epoch   1/3")
     assert run.metrics["environment"]["precision"] == "mixed_float16"
+
+
+@pytest.mark.parametrize(("backend", "told"), [("foo", "valid are"), ("jax", "pip install jax")])
+def test_a_backend_that_is_not_there_is_one_line(monkeypatch, capsys, backend, told):
+    import importlib.util
+
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert training.main(["params/models/basic_cnn.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: KERAS_BACKEND is {backend}") and told in error

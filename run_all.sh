@@ -4,7 +4,8 @@
 #   01_explore   what is in the data            02_preprocess  faces, illumination, landmarks
 #   03_balance   unequal class sizes            04_train       each network, one run per seed
 #   05_classical PCA, KNN, HOG, LBP, SVM        06_compare     models, papers' claims
-#   08_benchmark speed, with --only benchmark   report         results/<profile>/report.html
+#   07_errors    where and why models err       08_benchmark   speed, with --only benchmark
+#   report       results/<profile>/report.html
 #
 #   ./run_all.sh                                embedded synthetic faces
 #   ./run_all.sh --data PATH [--profile quick]  your copy of FER2013

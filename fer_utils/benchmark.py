@@ -23,20 +23,31 @@ import pandas as pd
 from fer_utils import datasets, parameters, results
 
 CONTENDERS = ("stock Keras", "engine", "PyTorch")
+STOCK_RANGES = {
+    "rotation": "rotation_range",
+    "width_shift": "width_shift_range",
+    "height_shift": "height_shift_range",
+    "shear": "shear_range",
+    "zoom": "zoom_range",
+    "horizontal_flip": "horizontal_flip",
+}  # of an ImageDataGenerator
+BEYOND_STOCK = ("one_cycle", "weight_decay", "weight_average", "label_smoothing", "mixing")
+Source = tuple[str, str, bool]  # of the images: data, on_bad, resize as datasets.load takes them
 _step: Callable[[int], Any]  # of this worker process: trains on that many images
 
 
 def training_speed(
-    model: str, source: str, images: int = 1280, rounds: int = 5, say: Any = print
+    model: str, source: Source, images: int = 1280, rounds: int = 5, say: Any = print
 ) -> pd.DataFrame:
     """Images per second in training, a row for each contender and round.
 
     `stock Keras`: float32, keras.layers.BatchNormalization, and ImageDataGenerator where the model
-    augments. `engine`: as the study trains. `PyTorch`, where it is installed: the same layers in
-    bfloat16 autocast and channels-last memory, without augmentation. The first round, in which
-    graphs are built, is not counted.
+    augments. `engine`: as the study trains. `PyTorch`, where it is installed and the engine runs in
+    bfloat16 on a processor: the same layers in bfloat16 autocast and channels-last memory, without
+    augmentation. The first round, in which graphs are built, is not counted. ParameterError for a
+    recipe that stock Keras has no words for.
     """
-    names = [name for name in CONTENDERS if name != "PyTorch" or _has_torch()]
+    names = [name for name in CONTENDERS if name != "PyTorch" or _torch_fits()]
     spawned = multiprocessing.get_context("spawn")
     rows = []
     with contextlib.ExitStack() as stack:
@@ -81,8 +92,12 @@ def summary(rounds: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _has_torch() -> bool:
-    return importlib.util.find_spec("torch") is not None
+def _torch_fits() -> bool:
+    """Is PyTorch here, and the engine on a processor in bfloat16 as its loop is?"""
+    from fer_utils import devices
+
+    same = devices.name() == "cpu" and devices.precision_for("auto") == "mixed_bfloat16"
+    return same and importlib.util.find_spec("torch") is not None
 
 
 def _timed(images: int) -> float:
@@ -91,17 +106,25 @@ def _timed(images: int) -> float:
     return time.perf_counter() - start
 
 
-def _prepare(contender: str, model: str, source: str, images: int) -> None:
+def _prepare(contender: str, model: str, source: Source, images: int) -> None:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     makers = {"stock Keras": _stock, "engine": _engine, "PyTorch": _pytorch}
     global _step
     _step = makers[contender](*_settled(model, source, images))
 
 
-def _settled(model: str, source: str, images: int) -> tuple[dict[str, Any], datasets.Dataset]:
+def _settled(model: str, source: Source, images: int) -> tuple[dict[str, Any], datasets.Dataset]:
     """A model's recipe on so many images as they are, and the data with its classes alone."""
     params = parameters.model(model, None, train_limit=images, balance="none", weights=None)
-    dataset = datasets.load(source)
+    recipe = params["training"]
+    beyond = [key for key in BEYOND_STOCK if recipe[key]]
+    beyond += [key for key in recipe["augmentation"] or {} if key not in STOCK_RANGES]
+    if recipe["optimizer"] != "adam" or beyond:
+        raise parameters.ParameterError(
+            f"{model}: {', '.join(beyond) or recipe['optimizer']} is not in the benchmark's stock "
+            "Keras; name a model with a plain recipe"
+        )
+    dataset = datasets.load(source[0], source[1], resize=source[2])
     if params["classes"]:
         dataset = datasets.select_classes(dataset, params["classes"])
     return params | {"classes": None}, dataset
@@ -128,17 +151,19 @@ def _stock_network(
     from fer_utils import models
 
     recipe, ranges = params["training"], params["training"]["augmentation"] or {}
-    network = models.build(params["builder"], classes=len(dataset.classes), **params["options"])
+    scaling = {}
+    if recipe["pixels"] == "standardize":
+        pixels = dataset.images[dataset.usage == "Training"]
+        scaling = {"scale": 1 / pixels.std(), "offset": -pixels.mean() / pixels.std()}
+    options = {"classes": len(dataset.classes), **scaling, **params["options"]}
+    network = models.build(params["builder"], **options)
     network.compile(
         optimizer=keras.optimizers.Adam(recipe["learning_rate"]),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
-    names = {"rotation": "rotation_range", "width_shift": "width_shift_range",
-             "height_shift": "height_shift_range", "shear": "shear_range",
-             "zoom": "zoom_range", "horizontal_flip": "horizontal_flip"}  # fmt: skip
     generator = tf.keras.preprocessing.image.ImageDataGenerator(
-        **{names[key]: value for key, value in ranges.items()}
+        **{STOCK_RANGES[key]: value for key, value in ranges.items()}
     )
 
     def fit(images: np.ndarray, labels: np.ndarray, epochs: int = 1) -> None:
@@ -230,7 +255,7 @@ def _as_torch(params: dict[str, Any], classes: int) -> Any:
 
 
 def same_accuracy(
-    model: str, source: str, images: int, epochs: int, seeds: int, say: Any = print
+    model: str, source: Source, images: int, epochs: int, seeds: int, say: Any = print
 ) -> pd.DataFrame:
     """PublicTest accuracy after the same training by stock Keras and the engine, a row a seed.
 
@@ -256,7 +281,7 @@ def same_accuracy(
 
 
 def _accuracy(
-    contender: str, model: str, source: str, images: int, epochs: int, seed: int
+    contender: str, model: str, source: Source, images: int, epochs: int, seed: int
 ) -> float:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import keras
@@ -281,7 +306,7 @@ def _accuracy(
     return float((predicted == labels).mean())
 
 
-def step_parts(model: str, source: str, batches: int = 20) -> pd.DataFrame:
+def step_parts(model: str, source: Source, batches: int = 20) -> pd.DataFrame:
     """Milliseconds of a training step's parts with their shares, medians over some batches.
 
     `forward` has dropout and normalisation as in training, `backward` is what the gradient adds to
@@ -350,7 +375,7 @@ def _median(function: Callable[[], Any], calls: int) -> float:
     return float(np.median(taken))
 
 
-def loading(source: str) -> pd.DataFrame:
+def loading(source: Source) -> pd.DataFrame:
     """Seconds to read the data, without and with the cache, in that order."""
     kept = os.environ.get("FER_CACHE")
     rows = []
@@ -359,7 +384,7 @@ def loading(source: str) -> pd.DataFrame:
         try:
             for how in ("parsed", "from the cache"):
                 start = time.perf_counter()
-                dataset = datasets.load(source)
+                dataset = datasets.load(source[0], source[1], resize=source[2])
                 rows.append({"read": how, "seconds": round(time.perf_counter() - start, 3)})
         finally:
             os.environ.pop("FER_CACHE")

@@ -8,7 +8,8 @@ import pandas as pd
 from fer_utils.evaluation import accuracy_interval, calibration_error, nll
 
 COLDEST, HOTTEST = 0.05, 20.0  # where the temperature is looked for
-SMALLEST = 1e-12  # probability, as in evaluation.nll
+# A softmax in float32 gives 0 only below this, so a 0 hides a logit at most this high.
+SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 def temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:

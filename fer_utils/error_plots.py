@@ -29,7 +29,7 @@ def right_answers(
         colours = ["#BBBBBB"] * len(classes)
         colours[label] = EMOTION_COLOURS.get(classes[label], FIRST)
         bars.barh(range(len(classes)), row, color=colours)
-        bars.set_yticks(range(len(classes)), [str(c)[:8] for c in classes], fontsize=7)
+        bars.set_yticks(range(len(classes)), [str(c) for c in classes], fontsize=7)
         bars.set_xlim(0, 1)
         bars.set_xticks([0, 1], ["0", "100 %"], fontsize=7)
         bars.invert_yaxis()

@@ -154,7 +154,9 @@ def main() -> int:
     try:
         values = json.loads(options.parameters)
         several = os.environ.get("FER_STUDY_JOBS", "1") != "1"
-        progress = _Progress(f"{options.name.partition(' ')[2]}  " if several else "")
+        progress = _Progress(
+            f"{options.name.partition(' ')[2] or options.name}  " if several else ""
+        )
         run(options.notebook, options.output, values, options.failed, progress)
     except (NotebookError, ValueError, RuntimeError) as error:
         print(f"\nFAILED  {options.name}\n{error}\n", flush=True)

@@ -40,8 +40,8 @@ def speeds(runs: list[Run], images: np.ndarray, seconds: float = 1.0) -> pd.Data
     """Images per second and file size of each run, one after the other on the same images.
 
     A row for each form of a run, as it was saved and as it was exported; a column for each batch
-    size, the median of the calls, at most 25, that `seconds` allow. The first is not counted
-    where there are others.
+    size, the median of the calls, at most 25, that `seconds` allow after a first one, which is not
+    counted.
     """
     rows = []
     for run in runs:
@@ -62,9 +62,10 @@ def speeds(runs: list[Run], images: np.ndarray, seconds: float = 1.0) -> pd.Data
 
 def _speed(predict: Callable, images: np.ndarray, batch: int, seconds: float) -> float:
     inputs = np.resize(images, (batch, 48, 48))
+    predict(inputs)  # builds graphs and buffers
     taken: list[float] = []
     while not taken or (sum(taken) < seconds and len(taken) < 25):
         start = time.perf_counter()
         predict(inputs)
         taken.append(time.perf_counter() - start)
-    return round(batch / float(np.median(taken[1:] or taken)), 1)
+    return round(batch / float(np.median(taken)), 1)

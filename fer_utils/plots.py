@@ -317,7 +317,9 @@ def gaps(comparison: pd.DataFrame) -> Figure:
     axis.plot(table.train_accuracy, rows, "s", color=FIRST, label="training")
     for row, entry in enumerate(table.itertuples()):
         right = max(entry.train_accuracy, entry.validation_accuracy)
-        axis.annotate(f"   {100 * entry.gap:+.1f} points", (right, row), va="center", fontsize=9)
+        axis.annotate(
+            f"   {round(100 * entry.gap, 1) + 0:+.1f} points", (right, row), va="center", fontsize=9
+        )
     axis.set_yticks(rows, names)
     axis.set_xlim(0, 1.15)
     axis.set_xticks(np.linspace(0, 1, 6))

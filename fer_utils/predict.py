@@ -12,7 +12,7 @@ import sys
 import cv2
 import numpy as np
 
-from fer_utils import preprocess, results
+from fer_utils import devices, parameters, preprocess, results
 from fer_utils.fer2013 import DataError
 
 STUDIES = ("full", "quick", "demo")  # where a run is looked for, in this order
@@ -40,6 +40,29 @@ def _default() -> results.Run:
     )
 
 
+def _chosen(model: str | None) -> results.Run:
+    """The run in a folder, or the first of a model's in the last studies; else the best of all."""
+    if model is None or model not in parameters.names("models"):
+        return results.read_run(model) if model else _default()
+    for study in STUDIES:
+        for run in results.finished_runs(f"results/{study}"):
+            if run.metrics["run_id"] == model:
+                return run
+    raise results.ResultError(f"no finished run of {model}; ./run_all.sh --only {model} makes one")
+
+
+def _described(run: results.Run) -> str:
+    """The model's name, how good it is on validation, and what that means."""
+    validation = run.metrics["protocol"]["validation"]
+    score = run.metrics["scores"][validation]
+    text = f"model {run.label}, {score['accuracy']:.1%} of {validation} right"
+    if run.metrics["data"]["synthetic"]:
+        text += "\ntrained on synthetic faces: what it says of a real one means nothing"
+    elif score["accuracy"] < 2 / len(run.metrics["protocol"]["classes"]):
+        text += "\nhardly better than chance: what it says means little"
+    return text
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print each face's probabilities; exit status 0, or 2 with one message for bad input."""
     from fer_utils import inference
@@ -47,23 +70,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m fer_utils.predict", description=__doc__)
     parser.add_argument("image", nargs="+", help="photos, .jpg or .png")
     parser.add_argument(
-        "--model", metavar="RUN", help="a run's folder (default: the best of your last full, quick "
-        "or demo study by validation)"
+        "--model", metavar="RUN", help="a run's folder or a model's id (default: the best by "
+        "validation of your last full, quick or demo study)"
     )  # fmt: skip
     options = parser.parse_args(arguments)
     try:
-        run = results.read_run(options.model) if options.model else _default()
+        run = _chosen(options.model)
         photos = [preprocess.read_photo(image) for image in options.image]
-        predict = inference.predictor(run)
+        with devices.silence():
+            predict = inference.predictor(run)
     except (DataError, results.ResultError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     classes = run.metrics["protocol"]["classes"]
-    known = " (trained on synthetic faces)" if run.metrics["data"]["synthetic"] else ""
-    print(f"model {run.label}{known}")
+    print(_described(run))
     for name, photo in zip(options.image, photos, strict=True):
         boxes, cut = faces(photo)
         print(f"\n{name}: {len(boxes)} face{'s' * (len(boxes) != 1)} found")
+        if not len(boxes):
+            print(f"  only frontal faces of at least {SMALLEST} pixels are found")
         for (x, y, w, _), probabilities in zip(
             boxes, predict(cut) if len(cut) else (), strict=True
         ):

@@ -179,7 +179,8 @@ def read_photo(path: str) -> np.ndarray:
     """
     place = Path(path).expanduser()
     if not place.is_file():
-        raise DataError(f"photo {path}: there is no such file")
+        found = "that is a folder" if place.is_dir() else "there is no such file"
+        raise DataError(f"photo {path}: {found}")
     try:
         photo = cv2.imdecode(np.fromfile(place, np.uint8), cv2.IMREAD_GRAYSCALE)
     except cv2.error:  # an empty file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import difflib
 import errno
 import hashlib
 import json
@@ -80,6 +81,10 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     source = options.data or profile.get("data")
     if source is None:
         raise ParameterError(f"profile {Path(profile_name).stem} needs your data: give --data PATH")
+    if profile.get("data") and not source.startswith("synthetic"):
+        raise ParameterError(
+            f"profile {profile_name} is for the embedded faces; with --data use quick or full"
+        )
     if not re.fullmatch(r"(synthetic|kaggle)(:.*)?", source):
         source = str(Path(source).expanduser().absolute())
     folder = Path(options.results).expanduser() if options.results else ROOT / "results"
@@ -89,9 +94,11 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     if options.only:
         for name in options.only:
             if name not in [*parameters.names("models"), *CHAPTERS]:
-                known = ", ".join([*parameters.names("models"), *CHAPTERS])
+                known = [*parameters.names("models"), *CHAPTERS]
+                near = difflib.get_close_matches(name.lower(), known, n=1)
+                hint = f"did you mean {near[0]}? " if near else ""
                 raise ParameterError(
-                    f"--only: unknown model or chapter '{name}'; known are {known}"
+                    f"--only: unknown model or chapter '{name}'; {hint}known are {', '.join(known)}"
                 )
         chosen = [m for m in parameters.names("models") if m in options.only]
         chapters = [c for c in CHAPTERS if c in options.only]
@@ -99,6 +106,10 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         finished = folder.glob("runs/*/seed_*/metrics.json")
         kept = [str(p.parent.relative_to(folder)) for p in finished]
         kept = [run for run in kept if Path(run).parts[1] not in models]
+        if {"compare", "errors", "report"} & set(chapters) and not (models or kept):
+            raise ParameterError(
+                f"--only {' '.join(chapters)}: {folder} has no finished run; run models first"
+            )
 
     def executed(place: str) -> bool:
         return (folder / place / "notebook.ipynb").is_file()
@@ -356,6 +367,8 @@ def show_data(config: dict[str, Any], options: argparse.Namespace) -> bool:
         from fer_utils import ferplus
 
         joined = int((ferplus.join(dataset, votes) >= 0).any(axis=1).sum())
+        if not joined:
+            raise ParameterError(f"--votes {votes}: has no vote on any of these images")
         print(f"votes    {Path(votes).name}: {joined:,} images have FER+ votes")
         config["content"] += hashlib.sha256(Path(votes).read_bytes()).hexdigest()
     if bad:

@@ -8,6 +8,8 @@ from runs import make_run
 
 from fer_utils import benchmark
 
+FEW = ("synthetic:n=800", "error", False)
+
 
 def test_summary_compares_within_rounds():
     rounds = pd.DataFrame(
@@ -24,7 +26,7 @@ def test_summary_compares_within_rounds():
 @pytest.mark.study
 def test_contenders_take_turns_and_are_timed():
     said = []
-    table = benchmark.training_speed("basic_cnn", "synthetic:n=800", 128, 2, said.append)
+    table = benchmark.training_speed("basic_cnn", FEW, 128, 2, said.append)
     assert set(table["contender"]) >= {"stock Keras", "engine"}
     assert table.groupby("contender")["round"].apply(list).map([1, 2].__eq__).all()
     assert (table["images_per_second"] > 0).all() and len(said) == 1
@@ -34,7 +36,9 @@ def test_contenders_take_turns_and_are_timed():
 def test_stock_keras_and_the_engine_reach_the_same_accuracy():
     """On faces that a small network learns at once, so that both must come far."""
     said = []
-    table = benchmark.same_accuracy("basic_cnn", "synthetic:n=2500", 1500, 10, 1, said.append)
+    table = benchmark.same_accuracy(
+        "basic_cnn", ("synthetic:n=2500", "error", False), 1500, 10, 1, said.append
+    )
     assert len(table) == 1 and len(said) == 1
     stock, engine = table.loc[0, "stock Keras"], table.loc[0, "engine"]
     assert stock > 0.35 and abs(stock - engine) < 0.15
@@ -42,7 +46,7 @@ def test_stock_keras_and_the_engine_reach_the_same_accuracy():
 
 @pytest.mark.study
 def test_parts_of_a_step_add_up():
-    parts = benchmark.step_parts("basic_cnn", "synthetic:n=800", 3)
+    parts = benchmark.step_parts("basic_cnn", FEW, 3)
     assert parts["part"].tolist() == [
         "images", "augmentation", "forward", "backward", "optimizer and loop",
     ]  # fmt: skip
@@ -57,7 +61,7 @@ def test_second_reading_comes_from_the_cache(tmp_path):
     for image, label, usage in zip(dataset.images, dataset.labels, dataset.usage, strict=True):
         rows.append(f"{label},{' '.join(map(str, image.ravel()))},{usage}")
     (tmp_path / "fer2013.csv").write_text("\n".join(rows) + "\n")
-    table = benchmark.loading(str(tmp_path / "fer2013.csv"))
+    table = benchmark.loading((str(tmp_path / "fer2013.csv"), "error", False))
     assert table["read"].tolist() == ["parsed", "from the cache"]
     assert table["seconds"][1] < table["seconds"][0] and (table["images"] == 800).all()
 
@@ -78,3 +82,13 @@ def test_overhead_counts_a_taken_over_training_once(tmp_path):
     )  # fmt: skip
     table = benchmark.notebook_overhead(tmp_path)
     assert table["computing_seconds"].tolist() == [90] and table["other_share"].tolist() == [0.1]
+
+
+def test_a_recipe_that_stock_keras_does_not_have_is_refused(monkeypatch):
+    from fer_utils import parameters
+
+    known = parameters.model
+    changed = {"label_smoothing": 0.1}
+    monkeypatch.setattr(parameters, "model", lambda *a, **b: known(*a, **{**b, **changed}))
+    with pytest.raises(parameters.ParameterError, match="label_smoothing is not in the benchmark"):
+        benchmark._settled("basic_cnn", FEW, 100)

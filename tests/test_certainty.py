@@ -131,3 +131,12 @@ def test_before_after_repairs_an_overconfident_network():
 def test_no_images_is_an_error(measure):
     with pytest.raises(ValueError, match="no images"):
         getattr(certainty, measure)(np.zeros(0, int), np.zeros((0, 7)))
+
+
+def test_a_vote_among_neighbours_has_no_temperature():
+    labels, _ = calibrated(200)
+    votes = np.eye(7)[labels].astype(np.float32)
+    table = certainty.before_after((labels, votes), (labels, votes))
+    assert (
+        table.loc["before", "ece"] == pytest.approx(0, abs=1e-6) and table.loc["after"].isna().all()
+    )

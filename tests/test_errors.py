@@ -102,3 +102,19 @@ def test_the_validation_images_can_be_judged_instead(runs):
     known = best.predictions("PublicTest")
     np.testing.assert_array_equal(judged.index, known["index"])
     np.testing.assert_array_equal(judged.labels, known["labels"])
+
+
+def test_heat_of_a_residual_network_and_of_none():
+    import keras
+
+    from fer_utils import models
+
+    images = np.random.default_rng(0).integers(0, 256, (2, 48, 48)).astype(np.uint8)
+    heat = explain.grad_cam(models.build("fer_net", filters=(8, 16)), images, np.array([0, 1]))
+    assert heat.shape == (2, 48, 48) and heat.max() <= 1
+    apart = keras.Sequential(
+        [keras.Input((48, 48, 1)), keras.layers.Conv2D(2, 3), keras.layers.Flatten(),
+         keras.layers.Dense(7), keras.layers.Softmax()], name="apart"
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="apart does not end in a dense layer"):
+        explain.grad_cam(apart, images, np.array([0, 1]))

@@ -27,7 +27,7 @@ def test_face_of_a_real_photo_gets_its_probabilities(run, photo, capsys):
     assert predict.main([str(photo), "--model", str(run.folder)]) == 0
     said = capsys.readouterr().out
     assert "1 face found" in said
-    shares = [float(line.split()[1][:-1]) for line in said.splitlines() if "%" in line]
+    shares = [float(line.split()[1][:-1]) for line in said.splitlines() if line.startswith("    ")]
     assert len(shares) == 7 and sum(shares) == pytest.approx(100, abs=0.5)
     assert shares == sorted(shares, reverse=True)
 

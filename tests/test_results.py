@@ -124,7 +124,7 @@ def test_runs_on_other_data_are_kept_apart(tmp_path):
 def test_headline_names_best_model_interval_and_synthetic_data(tmp_path):
     runs = [make_run(tmp_path), make_run(tmp_path, "deep_cnn", 45)]
     assert results.headline(runs).startswith(
-        "**Deep CNN** comes first of 2 by accuracy on PublicTest"
+        "**Deep CNN** comes first of 2 models by accuracy on PublicTest"
     )
     assert "**75.0%** right (95 % interval 62.8% to 84.2%)" in results.headline(runs)
     assert "synthetic" not in results.headline(runs)
@@ -133,7 +133,7 @@ def test_headline_names_best_model_interval_and_synthetic_data(tmp_path):
 
 def test_three_class_run_is_never_the_best_of_seven(tmp_path):
     runs = [make_run(tmp_path), make_run(tmp_path, "dcnn_three_class", 58)]
-    assert results.headline(runs).startswith("**Basic CNN** comes first of 1")
+    assert results.headline(runs).startswith("**Basic CNN** comes first of 1 model by")
 
 
 def test_run_under_the_papers_protocol_lies_in_the_common_one_and_has_its_own_row(tmp_path):
@@ -149,3 +149,19 @@ def test_run_under_the_papers_protocol_lies_in_the_common_one_and_has_its_own_ro
     # the common run of deep_cnn does not stand in for a paper's protocol that was not run
     assert chosen["run_id"].tolist() == ["basic_cnn", "pca_knn"]
     assert chosen["protocol"].tolist() == ["holdout", "official"]
+
+
+def test_headline_counts_models_not_seeds_and_names_the_seed(tmp_path):
+    for seed, correct in ((0, 30), (1, 40)):
+        make_run(tmp_path, "basic_cnn", correct=correct, seed=seed)
+    make_run(tmp_path, "deep_cnn", correct=20)
+    said = results.headline(results.finished_runs(tmp_path))
+    assert "**Basic CNN** (seed 1) comes first of 2 models" in said
+
+
+def test_other_images_than_the_runs_are_refused(tmp_path):
+    from fer_utils import datasets
+
+    run = make_run(tmp_path, "basic_cnn")
+    with pytest.raises(results.ResultError, match="the runs were made on fer2013.csv"):
+        results.same_images(run, datasets.load("synthetic:n=100"))

@@ -376,6 +376,10 @@ def cli(*words, cwd=ROOT):
         (["--results", "/dev/null/x"], ["/dev/null/x", "cannot be written", "--results"]),
         (["--votes", "/no/votes.csv"], ["votes.csv"]),
         (["--data", ""], ["--data is empty"]),
+        (["--only", "Basic_CN"], ["unknown model or chapter 'Basic_CN'", "did you mean basic_cnn"]),
+        (["--only", "report"], ["has no finished run", "run models first"]),
+        (["--data", "fer2013.csv", "--profile", "demo"], ["embedded faces", "quick or full"]),
+        (["--check-reference"], ["--check-reference needs your FER2013", "--data PATH"]),
         (["--profile", "full"], ["profile full needs your data", "--data PATH"]),
     ],
 )

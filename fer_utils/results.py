@@ -379,8 +379,9 @@ def headline(runs: list[Run]) -> str:
     score, protocol = best.test, best.metrics["protocol"]
     several = len({run.metrics["seed"] for run in runs}) > 1
     seed = f" (seed {best.metrics['seed']})" if several else ""
+    models = f"{of} model{'s' * (of > 1)}"
     text = (
-        f"**{best.metrics['params']['title']}**{seed} comes first of {of} model{'s' * (of > 1)} by accuracy on "
+        f"**{best.metrics['params']['title']}**{seed} comes first of {models} by accuracy on "
         f"{protocol['validation']}, where models are chosen. Of {score['n']:,} {protocol['test']} "
         f"images it gets **{score['accuracy']:.1%}** right (95 % interval "
         f"{score['accuracy_low']:.1%} to {score['accuracy_high']:.1%}), macro F1 "

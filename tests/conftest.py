@@ -26,3 +26,14 @@ def fer2013_path():
     if not path:
         pytest.skip("FER2013_PATH is not set: no copy of FER2013 to test with")
     return path
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    from browser import CHROMIUM, Browser
+
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on the PATH: the report is not tried in a browser")
+    browser = Browser(tmp_path_factory.mktemp("browser"))
+    yield browser
+    browser.close()

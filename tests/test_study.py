@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from browser import SIZES, faults
 from conftest import ROOT
 
 from fer_utils import results
@@ -145,6 +146,21 @@ def test_report_is_one_file_that_loads_nothing(clone, first):
     assert "E0000" not in text and "WARNING" not in text  # no start-up noise
     table = pd.read_csv(clone.study / "compare" / "comparison.csv")
     assert all(f"{accuracy:.3f}" in text for accuracy in table["accuracy"])
+
+
+def test_report_is_sound_in_a_browser(clone, first, browser):
+    for width, scheme in SIZES:
+        assert faults(browser, clone.study / "report.html", width, scheme) == []
+    shown = browser.js(
+        """[...document.querySelectorAll('#compare table')].slice(0, 1).map(table => {
+          const names = [...table.tHead.rows[0].cells].map(cell => cell.innerText.trim());
+          const at = names.findIndex(name => name.startsWith("accuracy"));
+          return [...table.tBodies[0].rows].map(row => row.cells[at].innerText.trim());
+        })[0]"""
+    )
+    table = pd.read_csv(clone.study / "compare" / "comparison.csv")
+    recorded = table.loc[table["protocol"] == "official", "accuracy"].sort_values(ascending=False)
+    assert shown == [f"{value:.3f}" for value in recorded]
 
 
 def test_second_run_does_nothing_and_is_quick(clone, first):

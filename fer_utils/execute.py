@@ -115,14 +115,20 @@ def _follow(pid: int) -> None:
     os._exit(1)
 
 
-def _number(counter: str, name: str) -> int:
-    """Enter this job in the study's list of started jobs; its place in it."""
-    with open(counter, "a+") as file:
+def _announce(name: str) -> None:
+    """Print that a job starts, with its place among those of the study, one job at a time."""
+    started = float(os.environ.get("FER_STUDY_STARTED", time.time()))
+    clock = f"{elapsed(time.time() - started):>6}"
+    if "FER_STUDY_COUNTER" not in os.environ:
+        print(f"{clock}  {name}", flush=True)
+        return
+    with open(os.environ["FER_STUDY_COUNTER"], "a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(f"{name}\n")
         file.flush()
         file.seek(0)
-        return len(file.readlines())
+        number, total = len(file.readlines()), os.environ["FER_STUDY_TOTAL"]
+        print(f"{clock}  [{number}/{total}] {name}", flush=True)
 
 
 def elapsed(seconds: float) -> str:
@@ -139,18 +145,13 @@ def main() -> int:
     parser.add_argument("--name", required=True, help="what to call this job")
     parser.add_argument("--parameters", default="{}", help="JSON object")
     options = parser.parse_args()
-    started = float(os.environ.get("FER_STUDY_STARTED", time.time()))
     # on a cluster the study's process lives on another machine and is not followed
     if os.environ.get("FER_STUDY_HOST") == socket.gethostname():
         study = int(os.environ["FER_STUDY_PID"])
         if not alive(study):
             return 1
         threading.Thread(target=_follow, args=[study], daemon=True).start()
-    place = ""
-    if "FER_STUDY_COUNTER" in os.environ:
-        number = _number(os.environ["FER_STUDY_COUNTER"], options.name)
-        place = f"[{number}/{os.environ['FER_STUDY_TOTAL']}] "
-    print(f"{elapsed(time.time() - started):>6}  {place}{options.name}", flush=True)
+    _announce(options.name)
     try:
         values = json.loads(options.parameters)
         several = os.environ.get("FER_STUDY_JOBS", "1") != "1"

@@ -81,10 +81,8 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     source = options.data or profile.get("data")
     if source is None:
         raise ParameterError(f"profile {Path(profile_name).stem} needs your data: give --data PATH")
-    if profile.get("data") and not source.startswith("synthetic"):
-        raise ParameterError(
-            f"profile {profile_name} is for the embedded faces; with --data use quick or full"
-        )
+    if profile_name == "demo" and not source.startswith("synthetic"):
+        raise ParameterError("profile demo is for the embedded faces; --data needs quick or full")
     if not re.fullmatch(r"(synthetic|kaggle)(:.*)?", source):
         source = str(Path(source).expanduser().absolute())
     folder = Path(options.results).expanduser() if options.results else ROOT / "results"

@@ -252,6 +252,7 @@ def claimed_and_measured(verdicts: pd.DataFrame) -> Figure:
     axis.set_yticks(range(len(table)), [f"{row.claim} ({row.paper})" for row in table.itertuples()])
     axis.tick_params(axis="y", labelsize=8)
     axis.set_xlim(0, 1.02)
+    axis.set_xlabel("share claimed, and measured with its 95 % interval")
     axis.invert_yaxis()
     axis.xaxis.set_major_formatter(PercentFormatter(1))
     axis.grid(axis="y", visible=False)
@@ -274,8 +275,10 @@ def all_curves(runs: Sequence[Any]) -> Figure:
         axis.axvline(run.metrics["model"]["best_epoch"], color="#888888", lw=1, ls=":")
         axis.set_title(f"{run.label}\n{run.metrics['protocol']['name']}", fontsize=8)
         axis.set_ylim(0, 1)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.yaxis.set_major_formatter(PercentFormatter(1))
         axis.set_xlabel("epoch", fontsize=8)
+        axis.set_ylabel("accuracy", fontsize=8)
     if trained:
         handles = axes.flat[0].get_legend_handles_labels()
         figure.legend(*handles, loc="outside lower center", ncols=2)

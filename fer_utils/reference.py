@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -96,7 +97,7 @@ def summary(comparison: pd.DataFrame) -> str:
             f"| {name} | {row.paper} | {row.accuracy:.1%} ({row.accuracy_low:.1%} to "
             f"{row.accuracy_high:.1%}) | {row.accuracy_not_in_training:.1%} | {row.macro_f1:.3f} |"
         )
-    return "\n".join(rows).replace("%", " %")
+    return re.sub(r"(\d)%", r"\1 %", "\n".join(rows))
 
 
 def choose(names: list[str], data: dict[str, Any], folder: Path = FOLDER) -> list[str]:

@@ -61,7 +61,7 @@ def test_every_verdict_that_the_readme_counts_is_the_table_s(committed):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     counts = table("verdicts.csv")["verdict"].value_counts()
     said = re.search(
-        r"of (\d+) claims,? (\d+) (?:is|are) reproduced, (\d+) better, (\d+) worse", text
+        r"Of (\d+) claims (\d+) (?:is|are) reproduced, (\d+) better, (\d+) worse", text
     )
     assert said, "the README does not count the verdicts"
     found = [int(counts.sum()), *(int(counts.get(v, 0)) for v in claims.VERDICTS[:3])]

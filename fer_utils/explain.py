@@ -72,8 +72,10 @@ def grad_cam(network: Any, images: np.ndarray, classes: np.ndarray) -> np.ndarra
     if type(last).__name__ != "Dense" or last.activation is not keras.activations.softmax:
         raise ValueError(f"{network.name} does not end in a dense layer with a softmax")
     both = keras.Model(network.inputs, [maps[-1].output, last.input])
+    pixels = tf.cast(images[..., None], tf.float32)
     with tf.GradientTape() as tape:
-        found, hidden = both(tf.cast(images[..., None], tf.float32), training=False)
+        tape.watch(pixels)  # the weights of a loaded network are not watched by themselves
+        found, hidden = both(pixels, training=False)
         scores = hidden @ tf.convert_to_tensor(last.kernel)
         scores = scores + last.bias if last.use_bias else scores
         chosen = tf.gather(scores, np.asarray(classes), axis=1, batch_dims=1)

@@ -104,12 +104,17 @@ def test_the_validation_images_can_be_judged_instead(runs):
     np.testing.assert_array_equal(judged.labels, known["labels"])
 
 
-def test_heat_of_a_residual_network_and_of_none():
+def test_heat_of_a_saved_and_a_residual_network_and_of_none(tmp_path):
     import keras
 
     from fer_utils import models
 
     images = np.random.default_rng(0).integers(0, 256, (2, 48, 48)).astype(np.uint8)
+    basic = models.build("basic_cnn")
+    basic.save(tmp_path / "basic.keras")
+    saved = keras.models.load_model(tmp_path / "basic.keras", compile=False)
+    heats = [explain.grad_cam(network, images, np.array([0, 1])) for network in (basic, saved)]
+    np.testing.assert_allclose(*heats, atol=1e-4)
     heat = explain.grad_cam(models.build("fer_net", filters=(8, 16)), images, np.array([0, 1]))
     assert heat.shape == (2, 48, 48) and heat.max() <= 1
     apart = keras.Sequential(

@@ -60,6 +60,10 @@ def grad_cam(network: Any, images: np.ndarray, classes: np.ndarray) -> np.ndarra
     import keras
     import tensorflow as tf
 
+    # the layers of a loaded network stand in two graphs, those of a copy in one
+    copy = keras.models.clone_model(network)
+    copy.set_weights(network.get_weights())
+    network = copy
     convolved = ("Conv2D", "BatchNormalization", "Activation", "Add")
     maps = [
         layer
@@ -74,7 +78,7 @@ def grad_cam(network: Any, images: np.ndarray, classes: np.ndarray) -> np.ndarra
     both = keras.Model(network.inputs, [maps[-1].output, last.input])
     pixels = tf.cast(images[..., None], tf.float32)
     with tf.GradientTape() as tape:
-        tape.watch(pixels)  # the weights of a loaded network are not watched by themselves
+        tape.watch(pixels)
         found, hidden = both(pixels, training=False)
         scores = hidden @ tf.convert_to_tensor(last.kernel)
         scores = scores + last.bias if last.use_bias else scores

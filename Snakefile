@@ -7,14 +7,16 @@ from fer_utils import study
 
 MODELS, SEEDS = config["models"], config["seeds"]
 CLASSICAL = config["classical"]  # those of the models that are no networks
+ENSEMBLES = config["ensembles"]  # those that average the others
 PARAMETERS = config["parameters"]  # what each notebook is given
 KEPT = config["kept"]  # files of finished runs that are compared but not selected now
 
-# the classical systems draw nothing at random but the images of their grids: one seed will do
+# the classical systems draw nothing at random but the images of their grids, and an ensemble
+# averages all seeds of its members: one seed will do
 RUNS = [
     f"runs/{model}/seed_{seed}"
     for model in MODELS
-    for seed in (SEEDS[:1] if model in CLASSICAL else SEEDS)
+    for seed in (SEEDS[:1] if model in CLASSICAL + ENSEMBLES else SEEDS)
 ]
 CHAPTERS = config["chapters"]
 
@@ -34,8 +36,9 @@ def code(name):
 
 
 wildcard_constraints:
-    model="|".join(m for m in MODELS if m not in CLASSICAL) or "none",
+    model="|".join(m for m in MODELS if m not in CLASSICAL + ENSEMBLES) or "none",
     pipeline="|".join(CLASSICAL) or "none",
+    ensemble="|".join(ENSEMBLES) or "none",
     seed=r"\d+",
 
 
@@ -153,6 +156,33 @@ rule classical:
         EXECUTE
 
 
+def finished(*models):
+    """The notebooks or records of all runs of some models."""
+    found = [f"{run}/notebook.ipynb" for run in RUNS] + KEPT
+    return sorted(run for run in found if run.split("/")[1] in models)
+
+
+rule ensemble:
+    input:
+        notebook=notebook("05_ensemble"),
+        model=f"{workflow.basedir}/params/models/{{ensemble}}.yaml",
+        code=code("05_ensemble"),
+        runs=lambda wildcards: finished(*config["complete"][wildcards.ensemble][0]["members"]),
+    output:
+        notebook=update("runs/{ensemble}/seed_{seed}/notebook.ipynb"),
+    params:
+        name="05_ensemble {ensemble}",
+        failed="failed/{ensemble}_seed_{seed}.ipynb",
+        parameters=lambda wildcards: json.dumps(
+            PARAMETERS["ensemble"] | {"model": wildcards.ensemble, "seed": int(wildcards.seed)}
+        ),
+        content=config["content"],
+    message:
+        "notebook 05_ensemble {wildcards.ensemble}"
+    shell:
+        EXECUTE
+
+
 rule compare:
     input:
         notebook=notebook("06_compare"),
@@ -186,6 +216,25 @@ rule errors:
         more=config["photo_content"],
     message:
         "notebook 07_errors"
+    shell:
+        EXECUTE
+
+
+rule network:
+    input:
+        notebook=notebook("09_fer_net"),
+        code=code("09_fer_net"),
+        trials=f"{workflow.basedir}/params/trials.yaml",
+        runs=finished("fer_net"),
+    output:
+        notebook=update("network/notebook.ipynb"),
+    params:
+        name="09_fer_net",
+        failed="failed/network.ipynb",
+        parameters=json.dumps(PARAMETERS["network"]),
+        content=config["content"],
+    message:
+        "notebook 09_fer_net"
     shell:
         EXECUTE
 

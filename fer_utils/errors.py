@@ -8,7 +8,10 @@ import numpy as np
 import pandas as pd
 
 from fer_utils import results
+from fer_utils.protocol import VIEWS
 from fer_utils.results import Run
+
+SCORE = ("n", "accuracy", "accuracy_low", "accuracy_high")
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,25 @@ def by_fifth(properties: pd.DataFrame, correct: np.ndarray) -> pd.DataFrame:
                 accuracy = float(correct[places].mean())
                 rows.append((name, part, len(places), accuracy))
     return pd.DataFrame(rows, columns=["property", "part", "n", "accuracy"])
+
+
+def by_views(runs: list[Run]) -> pd.DataFrame:
+    """Accuracy of runs on what they are selected and tested on, from one view and, where that was
+    scored, from ten; all images, and without those that are known from Training.
+
+    Columns: model, split, views, images, n, accuracy, accuracy_low, accuracy_high.
+    """
+    rows = []
+    for run in runs:
+        protocol, scores = run.metrics["protocol"], run.metrics["scores"]
+        for split in dict.fromkeys((protocol["validation"], protocol["test"])):
+            for views, suffix in ((1, ""), (10, VIEWS)):
+                for images, part in (("all", ""), ("without known", "_not_in_training")):
+                    if score := scores.get(split + suffix + part):
+                        of = {key: score[key] for key in SCORE}
+                        told = {"split": split, "views": views, "images": images}
+                        rows.append({"model": run.label, **told, **of})
+    return pd.DataFrame(rows)
 
 
 def seeds(runs: list[Run]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fer_utils import devices, export
-from fer_utils.results import ResultError, Run
+from fer_utils.results import ResultError, Run, read_run
 
 BATCHES = (1, 256)
 
@@ -20,6 +20,9 @@ def predictor(run: Run) -> Callable[[np.ndarray], np.ndarray]:
         import joblib
 
         return joblib.load(run.folder / "model.joblib").predict
+    if places := run.metrics["model"].get("members"):
+        members = [predictor(read_run(run.folder.parents[2] / place)) for place in places]
+        return lambda images: np.mean([predict(images) for predict in members], axis=0)
     if not (run.folder / "model.keras").is_file():
         raise ResultError(f"{run.folder}: no model.keras here; re-run the model")
     import keras
@@ -49,6 +52,7 @@ def speeds(runs: list[Run], images: np.ndarray, seconds: float = 1.0) -> pd.Data
             ("Keras", "model.keras", lambda _, run=run: predictor(run)),
             ("scikit-learn", "model.joblib", lambda _, run=run: predictor(run)),
             ("TensorFlow Lite", export.FILE, export.predictor),
+            ("TensorFlow Lite, int8", export.INT8_FILE, export.predictor),
         ):
             path = run.folder / name
             if not path.is_file():

@@ -331,6 +331,7 @@ def fer_net(
     filters: tuple[int, ...] = (32, 64, 128, 256),
     residuals: int = 1,
     squeeze: bool = False,
+    drop_path: float = 0.0,
     dropout: float = 0.3,
 ) -> keras.Model:
     """This study's own residual network: 1,961,639 parameters at 7 classes.
@@ -338,7 +339,8 @@ def fer_net(
     For each of `filters` a stage, with max-pool 2x2 between stages: a 3x3 convolution, then
     `residuals` residual units of two 3x3 convolutions, batch normalisation before every ReLU, no
     biases (He et al. 2016). `squeeze` weighs the channels of each residual by squeeze and
-    excitation (Hu et al. 2018). Global average pooling; dropout; softmax.
+    excitation (Hu et al. 2018), `drop_path` is the chance to leave a residual out in training
+    (stochastic depth, Huang et al. 2016). Global average pooling; dropout; softmax.
     """
     import keras
     from keras import layers
@@ -361,6 +363,8 @@ def fer_net(
                 weights = layers.Conv2D(count // 8, 1, activation="relu")(weights)
                 weights = layers.Conv2D(count, 1, activation="sigmoid")(weights)
                 inner = layers.Multiply()([inner, weights])
+            if drop_path:
+                inner = layers.Dropout(drop_path, noise_shape=(None, 1, 1, 1))(inner)
             stack = layers.Activation("relu")(layers.Add()([stack, inner]))
     stack = layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(stack))
     return keras.Model(pixels, _probabilities(classes)(stack), name="fer_net")

@@ -133,6 +133,15 @@ def names(folder: str) -> list[str]:
     return sorted(path.stem for path in (PARAMS / folder).glob("*.yaml"))
 
 
+def standard_models() -> list[str]:
+    """The models that a study runs when none is named: all but those on request."""
+    return [
+        name
+        for name in names("models")
+        if not read_yaml(PARAMS / "models" / f"{name}.yaml").get("on_request")
+    ]
+
+
 def _named(folder: str, kind: str, name: str) -> Path:
     known = names(folder)
     if name not in known:
@@ -196,21 +205,32 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def model(
-    source: str | Path, profile_name: str | None = None, protocol: str = "official", **training: Any
+    source: str | Path,
+    profile_name: str | None = None,
+    protocol: str = "official",
+    options: dict[str, Any] | None = None,
+    **training: Any,
 ) -> dict[str, Any]:
     """Complete parameters of one model as they will be run under a protocol.
 
     `source` is a model id or the path of its file. `protocol` is "official", the common one, or
     "paper", the one that the file names. On top of the file come the limits of the profile
-    (`training` for all models, `per_model.<id>`, `paper_protocol`), then the keyword arguments.
+    (`training` for all models, `per_model.<id>`, `paper_protocol`), then the builder's `options`
+    and the keyword arguments.
     """
     text = str(source)
     path = Path(text) if text.endswith((".yaml", ".yml")) else _named("models", "model", text)
     content = read_yaml(path)
     schema = "classical" if "pipeline" in content else "model"
+    schema = "ensemble" if "members" in content else schema
     check(content, schema, str(path))
     if content["id"] != path.stem:
         raise ParameterError(f"{path}: `id` is '{content['id']}' but must be the file's name")
+    if schema == "ensemble":  # whatever the profile: its members are what is cut
+        for member in content["members"]:
+            _named("models", f"member in {path.name}", member)
+        settled = {"keep_best": "last", "train_limit": None}
+        return content | {"training": settled, "paper_protocol": content["protocol"]}
     _check_network(content, str(path))
     result = content
     if schema == "model":
@@ -222,7 +242,8 @@ def model(
         _check_network(scratch, where)
     own = result["protocol"]
     result["protocol"] = own if protocol == "paper" else "official"
-    layers = [(f"{path.name} with the given options", {"training": training})]
+    given = {"training": training} | ({"options": options} if options else {})
+    layers = [(f"{path.name} with the given options", given)]
     if profile_name:
         layers = [*_limits(profile_name, result, schema), *layers]
     for where, layer in layers:
@@ -259,6 +280,7 @@ def protocols(
     common, own = (
         model(source, profile_name, protocol, **training) for protocol in ("official", "paper")
     )
-    if "pipeline" in common:
-        raise ParameterError(f"{common['id']} is no network; 05_classical runs it")
+    if "builder" not in common:
+        notebook = "05_classical" if "pipeline" in common else "05_ensemble"
+        raise ParameterError(f"{common['id']} is no network; {notebook} runs it")
     return [common] if own["protocol"] == "official" else [common, own]

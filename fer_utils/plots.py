@@ -36,6 +36,9 @@ MODEL_COLOURS = {
     "pipeline_cnn": "#009E73",
     "pca_knn": "#999999",
     "hog_svm": "#555555",
+    "fer_net": "#882255",
+    "fer_net_large": "#AA4499",
+    "fer_net_ensemble": "#661100",
 }
 FIRST, SECOND = "#0072B2", "#D55E00"
 SHARES = ("accuracy", "recall", "confused", "f1", "macro_f1", "last_accuracy")  # from 0 to 1
@@ -52,7 +55,7 @@ def use_style() -> None:
 
 def model_colour(run_id: str) -> str:
     """The colour of a model in every figure."""
-    return MODEL_COLOURS.get(run_id, "#882255")
+    return MODEL_COLOURS.get(run_id, "#44AA99")
 
 
 def panels(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 3.4)) -> Any:

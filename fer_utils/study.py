@@ -28,11 +28,12 @@ CHAPTERS = {
     "balance": "03_balance",
     "compare": "06_compare",
     "errors": "07_errors",
+    "network": "09_fer_net",
     "benchmark": "08_benchmark",
     "report": "report",
 }
 ON_REQUEST = {"benchmark"}  # runs with --only alone: it measures the machine, not the papers
-MODEL_NOTEBOOKS = {"train": "04_train", "classical": "05_classical"}
+MODEL_NOTEBOOKS = {"train": "04_train", "classical": "05_classical", "ensemble": "05_ensemble"}
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -77,7 +78,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     profile = parameters.profile(profile_name)
     if profile_name.endswith((".yaml", ".yml")):
         profile_name = str(Path(profile_name).absolute())
-    models = profile.get("models") or parameters.names("models")
+    models = profile.get("models") or parameters.standard_models()
     source = options.data or profile.get("data")
     if source is None:
         raise ParameterError(f"profile {Path(profile_name).stem} needs your data: give --data PATH")
@@ -109,10 +110,25 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
                 f"--only {' '.join(chapters)}: {folder} has no finished run; run models first"
             )
 
+    if "fer_net" not in [*models, *(Path(run).parts[1] for run in kept)]:
+        if options.only and "network" in chapters:
+            raise ParameterError(
+                f"--only network: {folder} has no finished run of fer_net; "
+                "run it first, or with it: --only fer_net network"
+            )
+        chapters = [chapter for chapter in chapters if chapter != "network"]
+
     def executed(place: str) -> bool:
         return (folder / place / "notebook.ipynb").is_file()
 
     complete = {name: _complete(name, profile_name) for name in models}
+    for params, *_ in complete.values():
+        there = {*models, *(Path(run).parts[1] for run in kept)}
+        if not there & set(params.get("members", [*models])):
+            raise ParameterError(
+                f"{params['id']} needs finished runs of {' or '.join(params['members'])}; run them "
+                f"first, or with it: --only {params['members'][0]} {params['id']}"
+            )
     given = profile.get("notebooks", {})
     shared = {"study": str(folder.absolute())}
     data = {**shared, "data": source}
@@ -145,6 +161,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         "preprocess_content": _preprocess_content(given.get("02_preprocess", {})),
         "photo_content": _photo_content(given.get("07_errors", {})),
         "classical": [name for name in models if "pipeline" in complete[name][0]],
+        "ensembles": [name for name in models if "members" in complete[name][0]],
         "complete": complete,
         "parameters": {
             "explore": {**data, **votes, **given.get("01_explore", {})},
@@ -152,9 +169,11 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
             "balance": {**data, **given.get("03_balance", {})},
             "train": {**data, "profile": profile_name, **given.get("04_train", {})},
             "classical": {**data, "profile": profile_name, **given.get("05_classical", {})},
+            "ensemble": {**data, **given.get("05_ensemble", {})},
             "compare": {**data, **given.get("06_compare", {})},
             "errors": {**data, **votes, **given.get("07_errors", {})},
             "benchmark": {**data, **given.get("08_benchmark", {})},
+            "network": {**data, **votes, **given.get("09_fer_net", {})},
             "report": {**shared, **given.get("report", {})},
         },
     }  # fmt: skip
@@ -188,7 +207,7 @@ def _complete(name: str, profile_name: str) -> list[dict[str, Any]]:
     from fer_utils import transfer
 
     params = parameters.model(name, profile_name)
-    if "pipeline" in params:
+    if "builder" not in params:
         return [params]
     return [transfer.settle(each) for each in parameters.protocols(name, profile_name)]
 
@@ -408,7 +427,7 @@ def report_the_rest(config: dict[str, Any], extra: list[str], lock: Any, jobs: i
     finished = [path for path in finished if (path.parent / "metrics.json").is_file()]
     if "report.html" not in config["targets"] or not finished or "compare" in failed:
         return False
-    again = [name for name in ("compare", "errors") if name in config["report_chapters"]]
+    again = [name for name in ("compare", "errors", "network") if name in config["report_chapters"]]
     ready = [c for c in config["report_chapters"] if (folder / c / "notebook.ipynb").is_file()]
     rest = config | {
         "models": [],

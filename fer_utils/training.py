@@ -121,22 +121,26 @@ def run_protocols(
     return runs
 
 
-def runs_or_examples(study: str | Path, source: str = "synthetic") -> list[results.Run]:
-    """The finished runs of a study; ResultError if there are none.
+def runs_or_examples(
+    study: str | Path, source: str = "synthetic", models: tuple[str, ...] = ()
+) -> list[results.Run]:
+    """The finished runs of a study, or of some models in it; ResultError if there are none.
 
-    In the folder of notebooks that are opened by themselves two short runs on the images of
-    `source` are made instead, so that there is something to show.
+    In the folder of notebooks that are opened by themselves short runs on the images of `source`
+    are made instead, so that there is something to show.
     """
     finished = results.finished_runs(study)
+    finished = [run for run in finished if not models or run.metrics["run_id"] in models]
     if finished:
         return finished
     if results.study_folder(study) != results.study_folder(NOTEBOOK_STUDY):
-        raise results.ResultError(f"{study}: no finished run here; train a model first")
-    print("no finished run in this folder: two short ones are trained, to have something to show")
+        what = f" of {' or '.join(models)}" if models else ""
+        raise results.ResultError(f"{study}: no finished run{what} here; train a model first")
+    examples = models or ("basic_cnn", "deep_cnn")
+    print(f"no finished run here: {' and '.join(examples)} are trained briefly, to have some")
     dataset = datasets.load(source)
     limits = {"epochs": 2, "train_limit": 1000}
-    models = ("basic_cnn", "deep_cnn")
-    return [run(parameters.model(name, "demo", **limits), dataset, study) for name in models]
+    return [run(parameters.model(name, "demo", **limits), dataset, study) for name in examples]
 
 
 class Training:

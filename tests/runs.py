@@ -52,7 +52,8 @@ def make_run(
         },
         "environment": {
             "python": "3.12", "packages": {}, "backend": "tensorflow", "precision": "float32",
-            "device": "cpu", "cores": 2, "git_commit": "x", "code_sha256": "b" * 64,
+            "device": "cpu", "devices": 1, "cores": 2, "processor": "a processor",
+            "git_commit": "x", "code_sha256": "b" * 64,
         },
         "timing": {
             "training_seconds": 1.0, "images_per_second": 10.0, "stages": {},

@@ -53,6 +53,18 @@ def test_fifths_go_from_low_to_high_and_leave_out_the_unknown():
     assert table["accuracy"].tolist() == [0, 0, 0.5, 1, 1]
 
 
+def test_ten_views_stand_beside_one(tmp_path):
+    made = make_run(tmp_path, "fer_net", correct=30)
+    scores = made.metrics["scores"]
+    better = scores["PrivateTest"] | {"accuracy": 0.7}
+    scores |= {"PrivateTest_10_views": better, "PrivateTest_not_in_training": better}
+    table = errors.by_views([made])
+    assert table["split"].tolist() == ["PublicTest", "PrivateTest", "PrivateTest", "PrivateTest"]
+    assert table["views"].tolist() == [1, 1, 1, 10]
+    assert table["images"].tolist() == ["all", "all", "without known", "all"]
+    assert table["accuracy"].tolist() == [0.5, 0.5, 0.7, 0.7]
+
+
 def test_spread_is_told_of_models_with_several_seeds_only(runs):
     table = errors.seeds(runs)
     assert table["model"].tolist() == ["Deep CNN"] and table["seeds"].tolist() == [2]

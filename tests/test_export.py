@@ -56,3 +56,20 @@ def test_speeds_have_a_row_for_each_form(finished, dataset):
     table = inference.speeds([finished], dataset.images[:8], seconds=0.05)
     assert table["form"].tolist() == ["Keras", "TensorFlow Lite"]
     assert (table[["megabytes", "batch_1", "batch_256"]] > 0).all(axis=None)
+
+
+def test_int8_weights_take_a_quarter_and_keep_the_predictions(finished, dataset):
+    export.export(finished, dataset)
+    record = export.quantize(finished, dataset)
+    path = finished.folder / export.INT8_FILE
+    assert record["bytes"] == path.stat().st_size < export.read(finished)["bytes"] / 3
+    for split in ("PublicTest", "PrivateTest"):
+        score = finished.metrics["scores"][split]
+        told = record[split]
+        assert told["n"] == score["n"] and told["accuracy_float32"] == score["accuracy"]
+        assert told["same_prediction"] > 0.9 * told["n"]
+    of = finished.predictions("PublicTest")
+    predicted = export.predictor(path)(dataset.images[of["index"]]).argmax(axis=1)
+    assert (predicted == of["labels"]).mean() == record["PublicTest"]["accuracy"]
+    table = inference.speeds([finished], dataset.images[:8], seconds=0.05)
+    assert table["form"].tolist() == ["Keras", "TensorFlow Lite", "TensorFlow Lite, int8"]

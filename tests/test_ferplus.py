@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from runs import make_run
 
 from fer_utils import ferplus
 from fer_utils.datasets import EMOTIONS, USAGES, DataError, Dataset, load, select_classes
@@ -268,3 +269,35 @@ def test_real_votes_agree_with_the_published_share():
         "agree": 19921,
         "share": pytest.approx(0.629, abs=5e-4),
     }
+
+
+def test_maps_from_votes_learn_how_labels_came_about():
+    """Taggers say neutral where the label says sadness, always: a map knows that."""
+    labels = np.tile([4, 3], 150)
+    given = np.array([votes(neutral=10), votes(happiness=9, neutral=1)] * 150, np.int16)
+    usage = np.repeat(USAGES, 100)
+    data = dataset([str(i) for i in range(300)], labels, usage)
+    given[-10:] = -1
+    found = ferplus.predicted_labels(data, given)
+    assert list(found) == ["leading vote", "logistic regression", "random forest"]
+    for predicted in found.values():
+        assert (predicted[:-10] == labels[:-10]).all() and (predicted[-10:] == -1).all()
+    given[usage == "Training"] = -1
+    with pytest.raises(DataError, match="no image of Training"):
+        ferplus.predicted_labels(data, given)
+
+
+def test_yardstick_scores_maps_and_networks_on_the_images_with_votes(tmp_path):
+    labels, usage = np.arange(180) % 7, np.repeat(USAGES, 60)
+    given = np.array([votes(**{EMOTIONS[label]: 10}) for label in labels], np.int16)
+    given[usage == "PrivateTest"] = -1
+    given[60:80] = -1
+    run = make_run(tmp_path, "fer_net", correct=30)
+    # the helper's run is of images 0 to 59; here these are PublicTest's
+    order = np.concatenate([np.arange(60, 120), np.arange(60), np.arange(120, 180)])
+    data = dataset([str(i) for i in range(180)], labels, usage[order])
+    given[:60], given[60:120] = given[60:120].copy(), given[:60].copy()
+    table = ferplus.yardstick(data, given, [run])
+    assert set(table["split"]) == {"PublicTest"} and set(table["n"]) == {40}
+    assert table["predictor"].iloc[-1] == "FER-Net, seed 0"
+    assert table["accuracy"].iloc[-1] == pytest.approx(10 / 40)  # of places 20 to 59, up to 29

@@ -10,6 +10,7 @@ PARAMETERS = {
     "basic_cnn": 839_047,
     "dcnn_three_class": 2_395_075,
     "deep_cnn": 2_651_623,
+    "fer_net": 1_961_639,
     "heavy_cnn": 5_279_431,
     "light_cnn": 1_469_543,
     "pipeline_cnn": 684_423,
@@ -161,3 +162,13 @@ def test_a_builder_s_source_is_its_own_and_what_all_share():
     text = models.source("light_cnn")
     assert "def light_cnn(" in text and "def _hejslet_vetterstein(" in text
     assert "def _probabilities(" in text and "def heavy_cnn(" not in text
+
+
+def test_architecture_is_drawn_with_its_sums():
+    from fer_utils import network_plots
+
+    axis = network_plots.architecture(models.build("fer_net", squeeze=True)).axes[0]
+    texts = [text.get_text() for text in axis.texts]
+    assert [t for t in texts if "x" in t] == ["48x48", "24x24", "12x12", "6x6"]
+    assert texts.count("256") == 3 and texts.count("7") == 1
+    assert sum(text == "" for text in texts) == 4  # arcs, one a stage

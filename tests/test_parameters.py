@@ -105,7 +105,14 @@ def test_profile_with_a_wrong_limit_is_refused(tmp_path):
 @pytest.mark.parametrize("profile", parameters.names("profiles"))
 def test_every_shipped_file_is_valid(name, profile):
     complete = parameters.model(name, profile)
-    assert complete["training"]["keep_best"] in ("val_loss", "val_accuracy")
+    assert complete["training"]["keep_best"] in ("val_loss", "val_accuracy", "last")
+
+
+def test_models_on_request_are_in_no_study_by_themselves():
+    standard = parameters.standard_models()
+    assert {"basic_cnn", "fer_net", "hog_svm"} <= set(standard)
+    assert not {"fer_net_large", "fer_net_ensemble"} & set(standard)
+    assert set(standard) < set(parameters.names("models"))
 
 
 @pytest.mark.parametrize("name", parameters.names("models"))

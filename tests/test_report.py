@@ -20,7 +20,7 @@ from fer_utils.report import notebook, troubles
 
 ORDER = [
     "report", "compare", "models", "basic_cnn-seed-0", "dcnn_three_class-seed-0", "hog_svm-seed-0",
-    "errors", "explore", "balance", "preprocess", "benchmark", "methods", "repeat",
+    "errors", "network", "explore", "balance", "preprocess", "benchmark", "methods", "repeat",
 ]  # fmt: skip
 SECRET = "print('the code of a cell')"
 
@@ -90,7 +90,7 @@ def make_study(study):
     verdicts = pd.DataFrame(
         {"verdict": words, "reason": ["a reason that is told at length " * 5] * 4}
     )
-    for name in ("report", "errors", "explore", "balance", "preprocess", "benchmark"):
+    for name in ("report", "errors", "network", "explore", "balance", "preprocess", "benchmark"):
         write(
             study / name / "notebook.ipynb",
             f"Chapter {name}",
@@ -195,7 +195,7 @@ def test_a_notebook_without_an_error_or_that_cannot_be_read_is_told(tmp_path):
 
 def test_every_image_has_alternative_text(page):
     images = re.findall(r"<img\b[^>]*>", page)
-    assert len(images) == 6 + 1 + 3 * 2
+    assert len(images) == 7 + 1 + 3 * 2
     assert all(re.search(r'\balt="[^"]+"', image) for image in images)
     assert all(len(re.findall(r"\balt=", image)) == 1 for image in images)
     assert "No description has been provided" not in page
@@ -239,7 +239,7 @@ def test_page_shows_no_code_no_noise_and_no_empty_cell(page):
 
 def test_headings_of_chapters_lie_below_the_pages(page):
     assert page.count("<h1") == 1
-    assert page.count("<h3>Data</h3>") == 7 and page.count("<h4>Data</h4>") == 3
+    assert page.count("<h3>Data</h3>") == 8 and page.count("<h4>Data</h4>") == 3
 
 
 def test_verdicts_are_written_and_marked(page):
@@ -305,7 +305,7 @@ def opened(request, browser, study, page):
 def test_in_a_browser_the_page_can_be_seen_and_read(browser, study, page):
     for width, scheme in SIZES:
         assert faults(browser, study / "report.html", width, scheme) == []
-    assert browser.js("document.images.length") == 13
+    assert browser.js("document.images.length") == 14
 
 
 def test_in_a_browser_the_scheme_is_followed(opened, request):

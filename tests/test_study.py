@@ -89,7 +89,7 @@ def test_terminal_tells_progress_outcome_and_report(clone, first):
     assert [(int(i), int(of)) for i, of, _ in told] == [
         (i + 1, len(names)) for i in range(len(names))
     ]
-    assert set(names[-3:-1]) == {"06_compare", "07_errors"} and names[-1] == "report"
+    assert set(names[-4:-1]) == {"06_compare", "07_errors", "09_fer_net"} and names[-1] == "report"
     assert re.search(r"epoch +2/16 +loss \d\.\d+ .* images/s", first)
     assert "synthetic faces, not FER2013" in first
     assert re.search(r"Basic CNN +0 +7 +PrivateTest +\d+\.\d%", first)
@@ -179,7 +179,8 @@ def test_second_run_does_nothing_and_is_quick(clone, first):
     ("name", "due"),
     [
         ("params/models/deep_cnn.yaml", {"04_train deep_cnn seed 0", *ENDS}),
-        ("fer_utils/ferplus.py", {"01_explore", "07_errors", "report"}),
+        ("fer_utils/ferplus.py", {"01_explore", "07_errors", "09_fer_net", "report"}),
+        ("params/trials.yaml", {"09_fer_net", "report"}),
         ("fer_utils/report/style.css", {"report"}),
         ("notebooks/03_balance.ipynb", {"03_balance", "report"}),
         ("params/models/pca_knn.yaml", {"05_classical pca_knn", *ENDS}),

@@ -12,7 +12,7 @@ from fer_utils.results import ResultError, Run, finished_runs, on_same_data, wri
 
 HERE = Path(__file__).parent
 OPENING = ("report", "compare")
-FURTHER = ("errors", "explore", "balance", "preprocess", "benchmark")
+FURTHER = ("errors", "network", "explore", "balance", "preprocess", "benchmark")
 
 
 @dataclass(frozen=True)

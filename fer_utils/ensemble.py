@@ -1,0 +1,96 @@
+"""An ensemble: the mean of what finished runs predict, recorded like a run of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fer_utils import results
+from fer_utils.datasets import Dataset
+from fer_utils.protocol import VIEWS, Task
+
+CODE = ("datasets", "ensemble", "evaluation", "protocol", "quality")
+
+
+def members(params: dict[str, Any], dataset: Dataset, study: str | Path) -> list[results.Run]:
+    """The finished runs, all seeds, of the networks that a parameter file names.
+
+    Those of the common protocol on these images; ResultError if there are fewer than two.
+    """
+    wanted = dataset.provenance["pixels_sha256"]
+    found = [
+        run
+        for run in results.finished_runs(study)
+        if run.metrics["run_id"] in params["members"]
+        and run.metrics["protocol"]["name"] == "official"
+        and run.metrics["data"]["pixels_sha256"] == wanted
+    ]
+    if len(found) < 2:
+        raise results.ResultError(
+            f"{params['id']} needs two or more finished runs of {', '.join(params['members'])} on "
+            f"these images in {study}, there are {len(found)}; run more of them, or more seeds "
+            "(`seeds` in a profile)"
+        )
+    return found
+
+
+def run(params: dict[str, Any], dataset: Dataset, study: str | Path, seed: int = 0) -> results.Run:
+    """Average the members' probabilities, also those of ten views, score and record them.
+
+    ResultError if there are too few members or if they were not trained on the same images.
+    """
+    found = members(params, dataset, study)
+    task = Task(params, dataset, seed, CODE)
+    splits = list(dict.fromkeys(task.names.values()))
+    views = [name + VIEWS for name in splits]
+    splits += [name for name in views if all(name in run.metrics["scores"] for run in found)]
+    predictions = {name: _mean(name, found) for name in splits}
+    folder = results.run_folder(study, params["id"], seed)
+    timing = [run.metrics["timing"] for run in found]
+    engine = found[0].metrics["environment"]
+    metrics = task.record(
+        predictions,
+        model={
+            "members": [run.place for run in found],
+            "parameters": sum(run.metrics["model"]["parameters"] for run in found),
+            "epochs_run": None,
+            "best_epoch": None,
+            "stopped_early": False,
+        },
+        timing={
+            "training_seconds": round(sum(each["training_seconds"] for each in timing), 3),
+            "images_per_second": float(np.median([each["images_per_second"] for each in timing])),
+            "stages": {},
+        },
+        engine={key: engine[key] for key in ("backend", "precision", "device", "devices")},
+    )
+    metrics["protocol"]["selected_on"] = "nothing, every member counts"
+    validation = metrics["protocol"]["validation"]
+    rows = [
+        {
+            "member": run.label,
+            "accuracy": run.metrics["scores"][validation]["accuracy"],
+            "accuracy_10_views": run.metrics["scores"].get(validation + VIEWS, {}).get("accuracy"),
+        }
+        for run in found
+    ]
+    with results.locked(folder):
+        return results.write_run(folder, metrics, pd.DataFrame(rows), predictions)
+
+
+def _mean(split: str, runs: list[results.Run]) -> dict[str, np.ndarray]:
+    try:
+        parts = [run.predictions(split) for run in runs]
+    except KeyError:
+        parts = []
+    if not parts or any(not np.array_equal(part["index"], parts[0]["index"]) for part in parts):
+        places = ", ".join(run.place for run in runs)
+        raise results.ResultError(
+            f"{places}: not all have predictions of the whole of {split}; members are trained on "
+            "the same images, without train_limit"
+        )
+    mean = np.mean([part["probabilities"] for part in parts], axis=0, dtype=np.float64)
+    return parts[0] | {"probabilities": mean.astype(np.float32)}

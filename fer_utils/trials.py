@@ -1,0 +1,160 @@
+"""Changes of a recipe, one at a time, scored on PublicTest and never on PrivateTest.
+
+python -m fer_utils.trials --data PATH [--only NAME ...] [--record]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fer_utils import claims, datasets, devices, parameters, results, training
+from fer_utils.parameters import PARAMS, ROOT, ParameterError
+from fer_utils.protocol import VIEWS
+
+FILE = PARAMS / "trials.yaml"
+RECORD = ROOT / "results" / "reference" / "trials.csv"
+
+
+def read(path: str | Path = FILE) -> dict[str, dict[str, Any]]:
+    """Complete parameters of every trial by its name, the unchanged recipe first.
+
+    Each trains on Training and is tested on PublicTest. ParameterError names what is wrong.
+    """
+    content = parameters.read_yaml(path)
+    parameters.check(content, "trials", str(path))
+    made: dict[str, dict[str, Any]] = {}
+    for name, change in content["trials"].items():
+        recipe = parameters.merge(content["training"], change.get("training", {}))
+        try:
+            params = parameters.model(content["model"], options=change.get("options"), **recipe)
+        except ParameterError as error:
+            raise ParameterError(f"{path}: trial {name}: {error}") from None
+        params |= {"id": name, "title": f"{params['title']}, {name.replace('_', ' ')}"}
+        made[name] = params | {"protocol": "publictest", "paper_protocol": "publictest"}
+        unchanged = next(iter(made.values()))
+        if (params["id"] == unchanged["id"]) != (not change):
+            raise ParameterError(f"{path}: the first trial, and it alone, changes nothing")
+    return made
+
+
+def change(params: dict[str, Any], other: dict[str, Any]) -> str:
+    """What `other` has in place of a recipe, as YAML on one line."""
+    import yaml
+
+    changed = {
+        key: other[part].get(key)
+        for part in ("options", "training")
+        for key in sorted(params[part].keys() | other[part].keys())
+        if params[part].get(key) != other[part].get(key)
+    }
+    written = yaml.safe_dump(changed, default_flow_style=True, width=1000, sort_keys=False)
+    return written.strip()[1:-1]
+
+
+def table(runs: list[results.Run], unchanged: dict[str, Any]) -> pd.DataFrame:
+    """The rows of trials.csv: accuracy on PublicTest, gain over the unchanged recipe, cost.
+
+    Intervals are 95 %: Wilson for an accuracy; for a gain over the unchanged recipe's run of the
+    same seed, where there is one, paired on the same images.
+    """
+    plain = {run.metrics["seed"]: run for run in runs if run.metrics["run_id"] == unchanged["id"]}
+    rows = []
+    for run in runs:
+        record, test = run.metrics, run.test
+        views = record["scores"].get(record["protocol"]["test"] + VIEWS, {})
+        base = plain.get(record["seed"], run)
+        gain, low, high = claims.accuracy_difference(run, base)
+        known = base is not run
+        rows.append(
+            {
+                "trial": record["run_id"],
+                "change": change(unchanged, record["params"]),
+                "seed": record["seed"],
+                "epochs": record["model"]["epochs_run"],
+                "parameters": record["model"]["parameters"],
+                "n": test["n"],
+                "accuracy": test["accuracy"],
+                "accuracy_low": test["accuracy_low"],
+                "accuracy_high": test["accuracy_high"],
+                "accuracy_10_views": views.get("accuracy"),
+                "gain": gain if known else None,
+                "gain_low": low if known else None,
+                "gain_high": high if known else None,
+                "minutes": round(record["timing"]["training_seconds"] / 60, 1),
+                "precision": record["environment"]["precision"],
+                "processor": record["environment"]["processor"],
+                "git_commit": record["environment"]["git_commit"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def run(
+    chosen: list[str], dataset: datasets.Dataset, study: str | Path, seed: int = 0
+) -> pd.DataFrame:
+    """Train the trials that are not finished, and write trials.csv of all in the study's folder."""
+    trials = read()
+    for name in chosen:
+        print(f"\n{name}, seed {seed}", flush=True)
+        training.run(trials[name], dataset, study, seed, say=lambda line: print(f"  {line}"))
+    order = list(trials)
+    found = [run for run in results.finished_runs(study) if run.metrics["run_id"] in order]
+    found.sort(key=lambda run: (run.metrics["seed"], order.index(run.metrics["run_id"])))
+    made = table(found, trials[order[0]])
+    results.save_table(made, results.study_folder(study) / "trials.csv")
+    return made
+
+
+def record(made: pd.DataFrame, path: Path = RECORD) -> pd.DataFrame:
+    """Enter rows in the reference's trials.csv, in place of earlier ones of the same trials."""
+    if path.is_file():
+        made = pd.concat([pd.read_csv(path), made])
+    made = made.drop_duplicates(["trial", "seed"], keep="last")
+    results.save_table(made, path)
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; exit status 0, or 2 with one message for bad input."""
+    parser = argparse.ArgumentParser(prog="python -m fer_utils.trials", description=__doc__)
+    parser.add_argument("--data", required=True, help="as in run_all.sh")
+    parser.add_argument("--results", default="results/trials", help="folder of the trials' runs")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these trials (default: all)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--record", action="store_true", help="enter the rows in results/reference/trials.csv"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        devices.start()
+        trials = read()
+        for name in options.only or ():
+            if name not in trials:
+                raise ParameterError(f"--only: no trial '{name}'; there are {', '.join(trials)}")
+        dataset = datasets.load(options.data)
+        made = run(
+            options.only or list(trials), dataset, Path(options.results).absolute(), options.seed
+        )
+        if options.record:
+            if dataset.provenance["synthetic"]:
+                raise ParameterError("--record: synthetic faces are no reference; give FER2013")
+            record(made)
+    except (ParameterError, datasets.DataError, results.ResultError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on after the last epoch", file=sys.stderr)
+        return 130
+    print(f"\n{made[['trial', 'accuracy', 'gain', 'minutes']].to_string(index=False)}")
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.exit(main())

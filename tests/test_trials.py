@@ -1,0 +1,89 @@
+"""Trials: one change each, PrivateTest untouched, gains on the same images, rows that stay."""
+
+import pandas as pd
+import pytest
+from runs import make_run
+
+from fer_utils import datasets, network_plots, parameters, trials
+
+MORE = """
+model: fer_net
+training: {epochs: 1, precision: float32, train_limit: 100}
+trials:
+  unchanged: {}
+  thin: {options: {filters: [4, 4]}}
+"""
+
+
+def test_the_trials_of_the_study_change_what_they_say():
+    made = trials.read()
+    first, *others = made.values()
+    assert {params["protocol"] for params in made.values()} == {"publictest"}
+    written = [trials.change(first, params) for params in others]
+    assert all(written) and len(set(written)) == len(written)
+    assert trials.change(first, made["cutmix"]) == "mixing: {kind: cutmix, alpha: 1.0, share: 0.5}"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("thin: {options: {filters: [4, 4]}}", "same: {}", "the first trial, and it alone"),
+        ("filters: [4, 4]", "filter: 4", "trial thin: .*no option"),
+        ("options: {filters: [4, 4]}", "training: {epoch: 3}", "trial thin: .*epochs"),
+        ("trials:", "trial:", "unknown parameter `trial`"),
+    ],
+)
+def test_wrong_trials_are_refused_with_their_name(tmp_path, before, after, message):
+    path = tmp_path / "trials.yaml"
+    path.write_text(MORE.replace(before, after))
+    with pytest.raises(parameters.ParameterError, match=message):
+        trials.read(path)
+
+
+def test_trials_are_trained_once_and_never_see_privatetest(tmp_path, monkeypatch):
+    path = tmp_path / "trials.yaml"
+    path.write_text(MORE.replace("trials:\n  unchanged: {}", "trials:\n  unchanged: {}"))
+    read = trials.read
+    monkeypatch.setattr(trials, "read", lambda: read(path))
+    dataset = datasets.load("synthetic:n=300,seed=1")
+    made = trials.run(["thin"], dataset, tmp_path / "study")
+    record = (tmp_path / "study/runs/thin/seed_0/publictest/metrics.json").read_text()
+    assert "PrivateTest_" not in record and '"test": "PublicTest"' in record
+    assert made["trial"].tolist() == ["thin"] and made["gain"].isna().all()
+    assert made["change"].tolist() == ["filters: [4, 4]"]
+    written = (tmp_path / "study/runs/thin/seed_0/publictest/metrics.json").stat().st_mtime_ns
+    trials.run(["thin"], dataset, tmp_path / "study")
+    again = (tmp_path / "study/runs/thin/seed_0/publictest/metrics.json").stat().st_mtime_ns
+    assert again == written
+
+
+@pytest.fixture
+def table(tmp_path):
+    names = {"protocol": "publictest"}
+    runs = [
+        make_run(tmp_path, "fer_net", correct=30, **names),
+        make_run(tmp_path, "fer_net", correct=40, seed=1, **names),
+    ]
+    for run, name in zip(runs, ("unchanged", "wide"), strict=True):
+        run.metrics["run_id"], run.metrics["seed"] = name, 0
+    return trials.table(runs, trials.read()["unchanged"])
+
+
+def test_gain_is_over_the_unchanged_recipe_on_the_same_images(table):
+    assert table["accuracy"].tolist() == [30 / 60, 40 / 60]
+    assert pd.isna(table["gain"][0]) and table["gain"][1] == pytest.approx(10 / 60)
+    assert table["gain_low"][1] < table["gain"][1] < table["gain_high"][1]
+    assert network_plots.gains(table).axes[0].get_yticklabels()[0].get_text() == table["change"][1]
+
+
+def test_recorded_rows_stay_until_their_trial_is_run_again(table, tmp_path):
+    path = tmp_path / "trials.csv"
+    trials.record(table, path)
+    trials.record(table[1:].assign(minutes=7.0), path)
+    kept = pd.read_csv(path)
+    assert kept["trial"].tolist() == ["unchanged", "wide"] and kept["minutes"].tolist()[1] == 7.0
+
+
+def test_command_line_names_what_is_wrong(capsys):
+    assert trials.main(["--data", "synthetic:n=200", "--only", "nonsense"]) == 2
+    assert "no trial 'nonsense'; there are unchanged" in capsys.readouterr().err

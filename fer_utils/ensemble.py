@@ -10,7 +10,8 @@ import pandas as pd
 
 from fer_utils import results
 from fer_utils.datasets import Dataset
-from fer_utils.protocol import VIEWS, Task
+from fer_utils.protocol import Task
+from fer_utils.results import VIEWS
 
 CODE = ("datasets", "ensemble", "evaluation", "protocol", "quality")
 

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fer_utils import results
-from fer_utils.protocol import VIEWS
-from fer_utils.results import Run
+from fer_utils.results import VIEWS, Run
 
 SCORE = ("n", "accuracy", "accuracy_low", "accuracy_high")
 

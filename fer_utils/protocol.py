@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from fer_utils import datasets, evaluation, models, quality, results
-
-VIEWS = "_10_views"  # what scores of averaged views are called: the part's name and this
+from fer_utils.results import VIEWS
 
 
 class Task:

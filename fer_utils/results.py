@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCHEMA_VERSION = 1
+VIEWS = "_10_views"  # what scores of averaged views are called: the part's name and this
 PACKAGES = (
     "tensorflow", "keras", "jax", "numpy", "scipy", "pandas", "scikit-learn", "imbalanced-learn",
     "opencv-python-headless", "scikit-image", "dlib-bin",
@@ -38,6 +39,7 @@ HEADINGS = {
     "test_split": "tested on",
     "accuracy_low": "low",
     "accuracy_high": "high",
+    "accuracy_10_views": "accuracy of ten views",
     "accuracy_not_in_training": "accuracy without known images",
     "train_accuracy": "accuracy in training",
     "validation_accuracy": "accuracy in validation",
@@ -416,6 +418,7 @@ def comparison(runs: list[Run]) -> pd.DataFrame:
             metrics["scores"][protocol["validation"]],
         )
         apart = metrics["scores"].get(f"{protocol['test']}_not_in_training", {})
+        several = metrics["scores"].get(protocol["test"] + VIEWS, {})
         rows.append(
             {
                 "run_id": metrics["run_id"],
@@ -430,6 +433,7 @@ def comparison(runs: list[Run]) -> pd.DataFrame:
                 "accuracy": run.test["accuracy"],
                 "accuracy_low": run.test["accuracy_low"],
                 "accuracy_high": run.test["accuracy_high"],
+                "accuracy_10_views": several.get("accuracy"),
                 "macro_f1": run.test["macro_f1"],
                 "accuracy_not_in_training": apart.get("accuracy"),
                 "train_accuracy": train["accuracy"],

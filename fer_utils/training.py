@@ -31,7 +31,8 @@ from fer_utils import (
     results,
     transfer,
 )
-from fer_utils.protocol import VIEWS, Task
+from fer_utils.protocol import Task
+from fer_utils.results import VIEWS
 from fer_utils.schedule import Schedule
 
 EVALUATION_BATCH = 256

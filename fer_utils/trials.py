@@ -15,7 +15,7 @@ import pandas as pd
 
 from fer_utils import claims, datasets, devices, parameters, results, training
 from fer_utils.parameters import PARAMS, ROOT, ParameterError
-from fer_utils.protocol import VIEWS
+from fer_utils.results import VIEWS
 
 FILE = PARAMS / "trials.yaml"
 RECORD = ROOT / "results" / "reference" / "trials.csv"

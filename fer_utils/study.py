@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
-import difflib
 import errno
 import hashlib
 import json
@@ -21,20 +20,16 @@ from typing import Any
 
 from fer_utils import parameters
 from fer_utils.parameters import ROOT, ParameterError
+from fer_utils.settings import CHAPTERS, MODEL_NOTEBOOKS, settings
 
-CHAPTERS = {
-    "explore": "01_explore",
-    "preprocess": "02_preprocess",
-    "balance": "03_balance",
-    "compare": "06_compare",
-    "errors": "07_errors",
-    "network": "09_fer_net",
-    "benchmark": "08_benchmark",
-    "report": "report",
-}
-ON_REQUEST = {"benchmark"}  # runs with --only alone: it measures the machine, not the papers
-MODEL_NOTEBOOKS = {"train": "04_train", "classical": "05_classical", "ensemble": "05_ensemble"}
 PACKAGE = Path(__file__).resolve().parent
+REASONS = {  # Snakemake's, in plain words
+    "Missing output files": "not made yet",
+    "Input files updated by another job": "follows from notebooks above",
+    "Params have changed since last execution": "its parameters or data have changed",
+    "Set of input files has changed since last execution": "other runs than before",
+    "Code has changed since last execution": "its rule has changed",
+}
 
 
 def modules_of(notebook: str | Path) -> list[str]:
@@ -68,148 +63,6 @@ def report_files() -> list[str]:
     """The files that shape the HTML report."""
     files = (p for p in (PACKAGE / "report").rglob("*") if p.suffix != ".pyc" and p.is_file())
     return sorted(map(str, files))
-
-
-def settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The configuration of the Snakefile for the given command line; ParameterError when wrong."""
-    profile_name = options.profile or ("full" if options.data else "demo")
-    if options.check_reference and profile_name != "full":
-        raise ParameterError(f"--check-reference runs profile full, not {profile_name}")
-    profile = parameters.profile(profile_name)
-    if profile_name.endswith((".yaml", ".yml")):
-        profile_name = str(Path(profile_name).absolute())
-    models = profile.get("models") or parameters.standard_models()
-    source = options.data or profile.get("data")
-    if source is None:
-        raise ParameterError(f"profile {Path(profile_name).stem} needs your data: give --data PATH")
-    if profile_name == "demo" and not source.startswith("synthetic"):
-        raise ParameterError("profile demo is for the embedded faces; --data needs quick or full")
-    if not re.fullmatch(r"(synthetic|kaggle)(:.*)?", source):
-        source = str(Path(source).expanduser().absolute())
-    folder = Path(options.results).expanduser() if options.results else ROOT / "results"
-    folder /= "check" if options.check_reference else Path(profile_name).stem
-    chapters = [chapter for chapter in CHAPTERS if chapter not in ON_REQUEST]
-    kept: list[str] = []
-    if options.only:
-        for name in options.only:
-            if name not in [*parameters.names("models"), *CHAPTERS]:
-                known = [*parameters.names("models"), *CHAPTERS]
-                near = difflib.get_close_matches(name.lower(), known, n=1)
-                hint = f"did you mean {near[0]}? " if near else ""
-                raise ParameterError(
-                    f"--only: unknown model or chapter '{name}'; {hint}known are {', '.join(known)}"
-                )
-        chosen = [m for m in parameters.names("models") if m in options.only]
-        chapters = [c for c in CHAPTERS if c in options.only]
-        models = chosen
-        finished = folder.glob("runs/*/seed_*/metrics.json")
-        kept = [str(p.parent.relative_to(folder)) for p in finished]
-        kept = [run for run in kept if Path(run).parts[1] not in models]
-        if {"compare", "errors", "report"} & set(chapters) and not (models or kept):
-            raise ParameterError(
-                f"--only {' '.join(chapters)}: {folder} has no finished run; run models first"
-            )
-
-    if "fer_net" not in [*models, *(Path(run).parts[1] for run in kept)]:
-        if options.only and "network" in chapters:
-            raise ParameterError(
-                f"--only network: {folder} has no finished run of fer_net; "
-                "run it first, or with it: --only fer_net network"
-            )
-        chapters = [chapter for chapter in chapters if chapter != "network"]
-
-    def executed(place: str) -> bool:
-        return (folder / place / "notebook.ipynb").is_file()
-
-    complete = {name: _complete(name, profile_name) for name in models}
-    for params, *_ in complete.values():
-        there = {*models, *(Path(run).parts[1] for run in kept)}
-        if not there & set(params.get("members", [*models])):
-            raise ParameterError(
-                f"{params['id']} needs finished runs of {' or '.join(params['members'])}; run them "
-                f"first, or with it: --only {params['members'][0]} {params['id']}"
-            )
-    given = profile.get("notebooks", {})
-    shared = {"study": str(folder.absolute())}
-    data = {**shared, "data": source}
-    if options.on_bad != "error":
-        data["on_bad"] = options.on_bad
-    if options.resize:
-        data["resize"] = True
-    votes = {"votes": str(Path(options.votes).expanduser().absolute())} if options.votes else {}
-    report = not options.only or bool(models) or "report" in chapters
-    targets = ["report.html"] if report else [f"{c}/notebook.ipynb" for c in chapters]
-    if options.check_reference:
-        chapters, kept = [], []
-        targets = [f"runs/{name}/seed_{profile['seeds'][0]}/notebook.ipynb" for name in models]
-    return {
-        "python": sys.executable,
-        "profile": profile_name,
-        "data": source,
-        "folder": str(folder.absolute()),
-        "models": models,
-        "seeds": profile["seeds"],
-        "jobs": profile.get("jobs", 1),
-        # a run that was trained without its notebook has the record alone
-        "kept": [f"{r}/{'notebook.ipynb' if executed(r) else 'metrics.json'}" for r in kept],
-        "chapters": chapters,
-        "targets": targets,
-        "report_chapters": [
-            c for c in CHAPTERS
-            if c != "report" and (c in chapters or c == "compare" or executed(c))
-        ],
-        "preprocess_content": _preprocess_content(given.get("02_preprocess", {})),
-        "photo_content": _photo_content(given.get("07_errors", {})),
-        "classical": [name for name in models if "pipeline" in complete[name][0]],
-        "ensembles": [name for name in models if "members" in complete[name][0]],
-        "complete": complete,
-        "parameters": {
-            "explore": {**data, **votes, **given.get("01_explore", {})},
-            "preprocess": {**data, **given.get("02_preprocess", {})},
-            "balance": {**data, **given.get("03_balance", {})},
-            "train": {**data, "profile": profile_name, **given.get("04_train", {})},
-            "classical": {**data, "profile": profile_name, **given.get("05_classical", {})},
-            "ensemble": {**data, **given.get("05_ensemble", {})},
-            "compare": {**data, **given.get("06_compare", {})},
-            "errors": {**data, **votes, **given.get("07_errors", {})},
-            "benchmark": {**data, **given.get("08_benchmark", {})},
-            "network": {**data, **votes, **given.get("09_fer_net", {})},
-            "report": {**shared, **given.get("report", {})},
-        },
-    }  # fmt: skip
-
-
-def _preprocess_content(given: dict[str, Any]) -> list[Any]:
-    """What the chapter on preprocessing depends on besides data and code."""
-    from fer_utils import ablation, preprocess
-    from fer_utils.fer2013 import DataError
-
-    content: list[Any] = [parameters.model(ablation.MODEL)["training"]]
-    try:
-        model = preprocess.landmark_model(given.get("landmarks", ""))
-        content.append([str(model), model.stat().st_size])
-    except DataError:
-        content.append("no landmark model")
-    return [*content, _photo_content(given)]
-
-
-def _photo_content(given: dict[str, Any]) -> str:
-    """One hash of the photo's pixels; DataError for a wrong one, before anything runs."""
-    from fer_utils import preprocess
-
-    if not given.get("photo"):
-        return ""
-    return hashlib.sha256(preprocess.read_photo(given["photo"]).tobytes()).hexdigest()
-
-
-def _complete(name: str, profile_name: str) -> list[dict[str, Any]]:
-    """What a model will be run with, under each of its protocols."""
-    from fer_utils import transfer
-
-    params = parameters.model(name, profile_name)
-    if "builder" not in params:
-        return [params]
-    return [transfer.settle(each) for each in parameters.protocols(name, profile_name)]
 
 
 class Engine:
@@ -256,10 +109,7 @@ class Engine:
             raise RuntimeError(f"the engine, Snakemake, says: {last}; all of it is in {self.log}")
         text = done.stdout + done.stderr
         jobs = re.findall(r"^Job \d+: notebook (.+)\n(?:Reason: (.*))?", text, flags=re.MULTILINE)
-        # which inputs are made anew is plain from the list itself
-        shortened = [re.sub(r"; Input files updated by another job:.*", "", r) for _, r in jobs]
-        shortened = [re.sub(r"(updated by another job):.*", r"\1", r) for r in shortened]
-        return [(name.strip(), r.strip()) for (name, _), r in zip(jobs, shortened, strict=True)]
+        return [(name.strip(), _plain(reason)) for name, reason in jobs]
 
     def run(self, jobs: int, total: int, after_failure: bool = False) -> int:
         """Run what is due, `jobs` notebooks at a time; Snakemake's exit status."""
@@ -301,6 +151,20 @@ class Engine:
         found = re.findall(r"^    message: (.+)", text, flags=re.MULTILINE)
         found += re.findall(r"^    log: (.+)", text, flags=re.MULTILINE)
         return "\n".join(line[:500] for line in found) or _last_lines(text)
+
+
+def _plain(reason: str) -> str:
+    """Snakemake's reason for a job in the words of the study."""
+    told = []
+    for part in reason.split("; "):
+        what, _, names = part.partition(": ")
+        if what == "Updated input files":
+            changed = sorted(Path(name).name for name in names.split(", "))
+            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            told.append(f"changed: {', '.join(changed[:3])}{more}")
+        else:
+            told.append(REASONS.get(what, what[:1].lower() + part[1:]))
+    return "; ".join(dict.fromkeys(told))
 
 
 def _last_lines(text: str, count: int = 12) -> str:

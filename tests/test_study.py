@@ -29,8 +29,8 @@ CLASSICAL = {"05_classical pca_knn", "05_classical hog_svm"}
 class Clone:
     """A copy of the project in which a test may touch and break files."""
 
-    def __init__(self, folder: Path) -> None:
-        self.root, self.study = folder / "clone", folder / "results" / "tiny"
+    def __init__(self, folder: Path, profile: str) -> None:
+        self.root, self.study = folder / "clone", folder / "results" / profile
         for name in ("fer_utils", "notebooks", "params", "tests"):
             skip = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
             shutil.copytree(ROOT / name, self.root / name, ignore=skip)
@@ -40,8 +40,8 @@ class Clone:
         self.environment = os.environ | {"PATH": path}
 
     def command(self, *more):
-        tiny = ["--profile", "tests/tiny.yaml", "--results", str(self.study.parent)]
-        return ["./run_all.sh", *tiny, *more]
+        profile = ["--profile", f"tests/{self.study.name}.yaml"]
+        return ["./run_all.sh", *profile, "--results", str(self.study.parent), *more]
 
     def run(self, *more):
         return subprocess.run(
@@ -71,7 +71,7 @@ class Clone:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    return Clone(tmp_path_factory.mktemp("study"))
+    return Clone(tmp_path_factory.mktemp("study"), "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,15 @@ def first(clone):
     done = clone.run()
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A finished study of two models, which a test may break and run again."""
+    clone = Clone(tmp_path_factory.mktemp("small"), "small")
+    done = clone.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return clone
 
 
 def test_terminal_tells_progress_outcome_and_report(clone, first):
@@ -247,81 +256,81 @@ training: {epochs: 20, batch_size: 64, learning_rate: 1.0e-3}
 """
 
 
-def test_a_model_is_added_by_one_builder_and_one_parameter_file(clone, first):
+def test_a_model_is_added_by_one_builder_and_one_parameter_file(small):
     """The two pieces of the README's section "Add a model", as they stand there."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     unindented = "\n".join(line[3:] for line in readme.splitlines())
     assert MY_FILE.strip() in unindented
     shown = MY_CNN.strip().replace('"""My network."""', '"""My network, one line on what it is."""')
     assert shown in unindented
-    builders = clone.root / "fer_utils" / "models.py"
+    builders = small.root / "fer_utils" / "models.py"
     good, old = builders.read_text(encoding="utf-8"), builders.stat()
-    mine = clone.root / "params" / "models" / "my_cnn.yaml"
+    mine = small.root / "params" / "models" / "my_cnn.yaml"
     builders.write_text(good + MY_CNN)
     mine.write_text(MY_FILE)
     try:
-        assert "my_cnn" in clone.run("--list").stdout
-        done = clone.run("--only", "my_cnn")
+        assert "my_cnn" in small.run("--list").stdout
+        done = small.run("--only", "my_cnn")
         assert done.returncode == 0, done.stdout + done.stderr
         assert re.search(r"My CNN +0 +7 +PrivateTest", done.stdout)
-        table = pd.read_csv(clone.study / "compare" / "comparison.csv")
+        table = pd.read_csv(small.study / "compare" / "comparison.csv")
         assert {"my_cnn", "basic_cnn"} <= set(table["run_id"])
-        assert "My CNN, seed 0" in (clone.study / "report.html").read_text(encoding="utf-8")
+        assert "My CNN, seed 0" in (small.study / "report.html").read_text(encoding="utf-8")
     finally:
         mine.unlink()
-        shutil.rmtree(clone.study / "runs" / "my_cnn", ignore_errors=True)
+        shutil.rmtree(small.study / "runs" / "my_cnn", ignore_errors=True)
         builders.write_text(good)
         os.utime(builders, ns=(old.st_atime_ns, old.st_mtime_ns))
-    assert clone.run().returncode == 0
+    assert small.run().returncode == 0
 
 
-def test_failed_notebook_is_told_plainly_and_earlier_results_stay(clone, first):
-    notebook = clone.root / "notebooks" / "03_balance.ipynb"
+def test_failed_notebook_is_told_plainly_and_earlier_results_stay(small):
+    notebook = small.root / "notebooks" / "03_balance.ipynb"
     good, old = notebook.read_text(encoding="utf-8"), notebook.stat()
-    kept = (clone.study / "balance" / "notebook.ipynb").read_bytes()
+    kept = (small.study / "balance" / "notebook.ipynb").read_bytes()
     notebook.write_text(good.replace("plots.use_style()", "plots.no_such_style()"))
-    done = clone.run()
+    done = small.run()
     assert done.returncode == 1
     assert "FAILED  03_balance" in done.stdout and "no_such_style" in done.stdout
     assert re.search(r"03_balance\.ipynb, cell \d+: AttributeError", done.stdout)
     assert "Traceback" not in done.stdout + done.stderr
-    failed = clone.study / "failed" / "balance.ipynb"
+    failed = small.study / "failed" / "balance.ipynb"
     assert str(failed) in done.stdout and failed.is_file()
-    assert (clone.study / "balance" / "notebook.ipynb").read_bytes() == kept
+    assert (small.study / "balance" / "notebook.ipynb").read_bytes() == kept
     # the report is made of the rest and says so
-    page = clone.study / "report.html"
+    page = small.study / "report.html"
     assert str(page) in done.stdout and "no_such_style" in page.read_text(encoding="utf-8")
     notebook.write_text(good)
     os.utime(notebook, ns=(old.st_atime_ns, old.st_mtime_ns))
-    assert clone.run().returncode == 0
+    assert small.run().returncode == 0
     assert not failed.exists() and "no_such_style" not in page.read_text(encoding="utf-8")
 
 
-def test_a_figure_that_fails_after_training_loses_no_training(clone, first):
-    notebook = clone.root / "notebooks" / "04_train.ipynb"
-    parameters = clone.root / "params" / "models" / "basic_cnn.yaml"
+def test_a_figure_that_fails_after_training_loses_no_training(small):
+    notebook = small.root / "notebooks" / "04_train.ipynb"
+    parameters = small.root / "params" / "models" / "basic_cnn.yaml"
     files = [
         (path, path.read_text(encoding="utf-8"), path.stat()) for path in (notebook, parameters)
     ]
     notebook.write_text(files[0][1].replace("plots.confusion(", "plots.no_such_plot("))
     parameters.write_text(files[1][1].replace("rotation: 15", "rotation: 14"))
-    record = clone.study / "runs" / "basic_cnn" / "seed_0" / "metrics.json"
-    profile = clone.root / "tests" / "tiny.yaml"
-    tiny = profile.read_text()
-    profile.write_text(tiny.replace("train_limit: 800", "train_limit: 700"))
-    done = clone.run("--only", "basic_cnn")
+    record = small.study / "runs" / "basic_cnn" / "seed_0" / "metrics.json"
+    profile = small.root / "tests" / "small.yaml"
+    limits = profile.read_text()
+    profile.write_text(limits.replace("train_limit: 200", "train_limit: 150"))
+    done = small.run("--only", "basic_cnn")
     assert done.returncode == 1 and "no_such_plot" in done.stdout
     trained = json.loads(record.read_text())
-    assert trained["params"]["training"]["train_limit"] == 700
+    assert trained["params"]["training"]["train_limit"] == 150
     notebook.write_text(files[0][1])
-    again = clone.run("--only", "basic_cnn")
+    again = small.run("--only", "basic_cnn")
     assert again.returncode == 0 and "finished run" in again.stdout
     assert json.loads(record.read_text()) == trained
     for path, text, old in files:
         path.write_text(text, encoding="utf-8")
         os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
-    profile.write_text(tiny)
-    assert clone.run().returncode == 0
+    profile.write_text(limits)
+    assert small.run().returncode == 0
 
 
 def test_other_data_in_the_same_place_re_run_the_study(clone, first, tmp_path):
@@ -336,33 +345,33 @@ def test_other_data_in_the_same_place_re_run_the_study(clone, first, tmp_path):
     assert clone.due(*words) == {"01_explore"}
 
 
-def test_second_run_in_the_same_folder_is_refused_and_killed_one_is_taken_over(clone, first):
-    records = clone.study / "runs" / "basic_cnn" / "seed_0" / "metrics.json"
+def test_second_run_in_the_same_folder_is_refused_and_killed_one_is_taken_over(small):
+    records = small.study / "runs" / "basic_cnn" / "seed_0" / "metrics.json"
     before = json.loads(records.read_text())
-    clone.touch("params/models/basic_cnn.yaml")
-    process = clone.start()
-    counter = clone.study / ".counter"
+    small.touch("params/models/basic_cnn.yaml")
+    process = small.start()
+    counter = small.study / ".counter"
     deadline = time.time() + 60
     while not (counter.is_file() and counter.read_text()) and time.time() < deadline:
         time.sleep(0.05)
-    refused = clone.run()
+    refused = small.run()
     assert refused.returncode == 2
     assert f"another run (process {process.pid})" in refused.stderr
     time.sleep(2)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    done = clone.run()
+    done = small.run()
     assert done.returncode == 0, done.stdout + done.stderr
     after = json.loads(records.read_text())
     assert before["scores"] == after["scores"]
-    assert clone.due() == set()
-    assert not list(clone.study.rglob(".*.partial*"))
+    assert small.due() == set()
+    assert not list(small.study.rglob(".*.partial*"))
 
 
-def test_interrupted_run_says_so_and_the_next_one_finishes(clone, first):
-    clone.touch("notebooks/01_explore.ipynb")
+def test_interrupted_run_says_so_and_the_next_one_finishes(small):
+    small.touch("notebooks/01_explore.ipynb")
     process = subprocess.Popen(
-        clone.command(), cwd=clone.root, env=clone.environment,
+        small.command(), cwd=small.root, env=small.environment,
         stdout=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     for line in process.stdout:
@@ -373,8 +382,8 @@ def test_interrupted_run_says_so_and_the_next_one_finishes(clone, first):
     rest = process.stdout.read()
     assert process.wait(timeout=60) == 130
     assert "interrupted" in rest and "FAILED" not in rest
-    assert clone.run().returncode == 0
-    assert clone.due() == set()
+    assert small.run().returncode == 0
+    assert small.due() == set()
 
 
 def cli(*words, cwd=ROOT):

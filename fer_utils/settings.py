@@ -1,0 +1,199 @@
+"""What a command line asks for, as the Snakefile's configuration, checked before anything runs."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import hashlib
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from fer_utils import parameters
+from fer_utils.parameters import ROOT, ParameterError
+
+CHAPTERS = {
+    "explore": "01_explore",
+    "preprocess": "02_preprocess",
+    "balance": "03_balance",
+    "compare": "06_compare",
+    "errors": "07_errors",
+    "network": "09_fer_net",
+    "benchmark": "08_benchmark",
+    "report": "report",
+}
+ON_REQUEST = {"benchmark"}  # runs with --only alone: it measures the machine, not the papers
+OWN_NETWORK = "fer_net"  # what the chapter `network` is about
+MODEL_NOTEBOOKS = {"train": "04_train", "classical": "05_classical", "ensemble": "05_ensemble"}
+
+
+def settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The configuration of the Snakefile for the given command line; ParameterError when wrong."""
+    profile_name = options.profile or ("full" if options.data else "demo")
+    if options.check_reference and profile_name != "full":
+        raise ParameterError(f"--check-reference runs profile full, not {profile_name}")
+    profile = parameters.profile(profile_name)
+    if profile_name.endswith((".yaml", ".yml")):
+        profile_name = str(Path(profile_name).absolute())
+    source = _source(options, profile, profile_name)
+    folder = Path(options.results).expanduser() if options.results else ROOT / "results"
+    folder /= "check" if options.check_reference else Path(profile_name).stem
+    models, chapters, kept = _selection(options, profile, folder)
+    complete = {name: _complete(name, profile_name) for name in models}
+    _check_members(complete, kept)
+    report = not options.only or bool(models) or "report" in chapters
+    targets = ["report.html"] if report else [f"{c}/notebook.ipynb" for c in chapters]
+    if options.check_reference:
+        chapters, kept = [], []
+        targets = [f"runs/{name}/seed_{profile['seeds'][0]}/notebook.ipynb" for name in models]
+
+    def executed(place: str) -> bool:
+        return (folder / place / "notebook.ipynb").is_file()
+
+    given = profile.get("notebooks", {})
+    return {
+        "python": sys.executable,
+        "profile": profile_name,
+        "data": source,
+        "folder": str(folder.absolute()),
+        "models": models,
+        "seeds": profile["seeds"],
+        "jobs": profile.get("jobs", 1),
+        # a run that was trained without its notebook has the record alone
+        "kept": [f"{r}/{'notebook.ipynb' if executed(r) else 'metrics.json'}" for r in kept],
+        "chapters": chapters,
+        "targets": targets,
+        "report_chapters": [
+            c for c in CHAPTERS
+            if c != "report" and (c in chapters or c == "compare" or executed(c))
+        ],
+        "preprocess_content": _preprocess_content(given.get("02_preprocess", {})),
+        "photo_content": _photo_content(given.get("07_errors", {})),
+        "classical": [name for name in models if "pipeline" in complete[name][0]],
+        "ensembles": [name for name in models if "members" in complete[name][0]],
+        "complete": complete,
+        "parameters": _of_notebooks(options, given, source, folder, profile_name),
+    }  # fmt: skip
+
+
+def _source(options: argparse.Namespace, profile: dict[str, Any], profile_name: str) -> str:
+    """Where the images come from: a name, or a path from the root."""
+    source = options.data or profile.get("data")
+    if source is None:
+        raise ParameterError(f"profile {Path(profile_name).stem} needs your data: give --data PATH")
+    if profile_name == "demo" and not source.startswith("synthetic"):
+        raise ParameterError("profile demo is for the embedded faces; --data needs quick or full")
+    if re.fullmatch(r"(synthetic|kaggle)(:.*)?", source):
+        return source
+    return str(Path(source).expanduser().absolute())
+
+
+def _selection(
+    options: argparse.Namespace, profile: dict[str, Any], folder: Path
+) -> tuple[list[str], list[str], list[str]]:
+    """The models and chapters to run, and the finished runs that stay as they are."""
+    models = profile.get("models") or parameters.standard_models()
+    chapters = [chapter for chapter in CHAPTERS if chapter not in ON_REQUEST]
+    if not options.only:
+        return models, [c for c in chapters if c != "network" or OWN_NETWORK in models], []
+    known = [*parameters.names("models"), *CHAPTERS]
+    for name in options.only:
+        if name not in known:
+            near = difflib.get_close_matches(name.lower(), known, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise ParameterError(
+                f"--only: unknown model or chapter '{name}'; {hint}known are {', '.join(known)}"
+            )
+    models = [m for m in parameters.names("models") if m in options.only]
+    chapters = [c for c in CHAPTERS if c in options.only]
+    finished = folder.glob("runs/*/seed_*/metrics.json")
+    kept = [str(path.parent.relative_to(folder)) for path in finished]
+    kept = [run for run in kept if _model_of(run) not in models]
+    if {"compare", "errors", "report"} & set(chapters) and not (models or kept):
+        raise ParameterError(
+            f"--only {' '.join(chapters)}: {folder} has no finished run; run models first"
+        )
+    if "network" in chapters and OWN_NETWORK not in [*models, *map(_model_of, kept)]:
+        raise ParameterError(
+            f"--only network: {folder} has no finished run of {OWN_NETWORK}; "
+            f"run it first, or with it: --only {OWN_NETWORK} network"
+        )
+    return models, chapters, kept
+
+
+def _model_of(run: str) -> str:
+    return Path(run).parts[1]
+
+
+def _check_members(complete: dict[str, list[dict[str, Any]]], kept: list[str]) -> None:
+    """ParameterError for an ensemble none of whose members is finished or run with it."""
+    there = {*complete, *map(_model_of, kept)}
+    for params, *_ in complete.values():
+        members = params.get("members")
+        if members and not there & set(members):
+            raise ParameterError(
+                f"{params['id']} needs finished runs of {' or '.join(members)}; run them first, "
+                f"or with it: --only {members[0]} {params['id']}"
+            )
+
+
+def _of_notebooks(
+    options: argparse.Namespace,
+    given: dict[str, Any],
+    source: str,
+    folder: Path,
+    profile_name: str,
+) -> dict[str, dict[str, Any]]:
+    """What every notebook is called with: the command line, over it the profile's own values."""
+    shared = {"study": str(folder.absolute())}
+    data = {**shared, "data": source}
+    if options.on_bad != "error":
+        data["on_bad"] = options.on_bad
+    if options.resize:
+        data["resize"] = True
+    votes = {"votes": str(Path(options.votes).expanduser().absolute())} if options.votes else {}
+    profiled = {**data, "profile": profile_name}
+    of = {
+        "explore": {**data, **votes},
+        "train": profiled,
+        "classical": profiled,
+        "errors": {**data, **votes},
+        "network": {**data, **votes},
+        "report": shared,
+    }
+    notebooks = {**CHAPTERS, **MODEL_NOTEBOOKS}
+    return {name: of.get(name, data) | given.get(file, {}) for name, file in notebooks.items()}
+
+
+def _preprocess_content(given: dict[str, Any]) -> list[Any]:
+    """What the chapter on preprocessing depends on besides data and code."""
+    from fer_utils import ablation, preprocess
+    from fer_utils.fer2013 import DataError
+
+    content: list[Any] = [parameters.model(ablation.MODEL)["training"]]
+    try:
+        model = preprocess.landmark_model(given.get("landmarks", ""))
+        content.append([str(model), model.stat().st_size])
+    except DataError:
+        content.append("no landmark model")
+    return [*content, _photo_content(given)]
+
+
+def _photo_content(given: dict[str, Any]) -> str:
+    """One hash of the photo's pixels; DataError for a wrong one, before anything runs."""
+    from fer_utils import preprocess
+
+    if not given.get("photo"):
+        return ""
+    return hashlib.sha256(preprocess.read_photo(given["photo"]).tobytes()).hexdigest()
+
+
+def _complete(name: str, profile_name: str) -> list[dict[str, Any]]:
+    """What a model will be run with, under each of its protocols."""
+    from fer_utils import transfer
+
+    params = parameters.model(name, profile_name)
+    if "builder" not in params:
+        return [params]
+    return [transfer.settle(each) for each in parameters.protocols(name, profile_name)]

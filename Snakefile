@@ -1,7 +1,8 @@
 # The study as a graph, one rule per notebook. `run_all.sh` calls it with the study's folder as
-# working directory and the study's settings (fer_utils/study.py) as configuration.
+# working directory and the study's settings (fer_utils/settings.py) as configuration.
 import json
 import shlex
+from pathlib import Path
 
 from fer_utils import study
 
@@ -19,6 +20,9 @@ RUNS = [
     for seed in (SEEDS[:1] if model in CLASSICAL + ENSEMBLES else SEEDS)
 ]
 CHAPTERS = config["chapters"]
+
+# the trials that the chapter on the study's own network shows
+TRIALS = Path(workflow.basedir) / PARAMETERS["network"].get("trials", "results/reference/trials.csv")
 
 EXECUTE = (
     f"{shlex.quote(config['python'])} -m fer_utils.execute {{input.notebook}} {{output.notebook}}"
@@ -224,8 +228,8 @@ rule network:
     input:
         notebook=notebook("09_fer_net"),
         code=code("09_fer_net"),
-        trials=f"{workflow.basedir}/params/trials.yaml",
-        runs=finished("fer_net"),
+        trials=[TRIALS] if TRIALS.is_file() else [],
+        runs=sorted([f"{run}/notebook.ipynb" for run in RUNS] + KEPT),
     output:
         notebook=update("network/notebook.ipynb"),
     params:

@@ -27,9 +27,8 @@ def export(run: results.Run, dataset: Dataset) -> dict[str, Any]:
     how many predictions are the recorded ones and the largest difference of a probability.
     ResultError if a probability moves by more than 1e-3.
     """
-    source = (run.folder / "model.keras").read_bytes()
     record = read(run)
-    if record and record["source_sha256"] == hashlib.sha256(source).hexdigest():
+    if record and record["source_sha256"] == _source(run):
         return record
     content = _converted(run.folder / "model.keras")
     recorded = run.predictions(run.metrics["protocol"]["test"])
@@ -37,9 +36,9 @@ def export(run: results.Run, dataset: Dataset) -> dict[str, Any]:
     same = probabilities.argmax(axis=1) == recorded["probabilities"].argmax(axis=1)
     record = {
         "format": "TensorFlow Lite, float32",
-        "source_sha256": hashlib.sha256(source).hexdigest(),
+        "source_sha256": _source(run),
         "bytes": len(content),
-        "keras_bytes": len(source),
+        "keras_bytes": (run.folder / "model.keras").stat().st_size,
         "split": run.metrics["protocol"]["test"],
         "n": len(same),
         "same_prediction": int(same.sum()),
@@ -59,13 +58,17 @@ def export(run: results.Run, dataset: Dataset) -> dict[str, Any]:
 def quantize(run: results.Run, dataset: Dataset) -> dict[str, Any]:
     """Write a run's network with int8 weights as model_int8.tflite, with export_int8.json.
 
-    A scale for each filter, activations quantised as they come. The record: size in bytes, and on
-    the splits that the run is selected and tested on its accuracy, the float32 network's, and how
-    many predictions are the same.
+    Dynamic-range quantisation: a scale for each filter, activations in float32. The record: size in
+    bytes, and on the splits that the run is selected and tested on its accuracy, the float32
+    network's, and how many predictions are the same.
     """
     content = _converted(run.folder / "model.keras", int8=True)
     predict = predictor(content)
-    record: dict[str, Any] = {"format": "TensorFlow Lite, int8 weights", "bytes": len(content)}
+    record: dict[str, Any] = {
+        "format": "TensorFlow Lite, int8 weights",
+        "source_sha256": _source(run),
+        "bytes": len(content),
+    }
     protocol = run.metrics["protocol"]
     for split in dict.fromkeys((protocol["validation"], protocol["test"])):
         recorded = run.predictions(split)
@@ -89,6 +92,19 @@ def read(run: results.Run) -> dict[str, Any] | None:
         if (run.folder / FILE).is_file():
             return json.loads((run.folder / RECORD).read_text(encoding="utf-8"))
     return None
+
+
+def int8(run: results.Run) -> Path | None:
+    """The file with int8 weights of a run's network as it is now; None if there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        record = json.loads((run.folder / INT8_RECORD).read_text(encoding="utf-8"))
+        if (run.folder / INT8_FILE).is_file() and record["source_sha256"] == _source(run):
+            return run.folder / INT8_FILE
+    return None
+
+
+def _source(run: results.Run) -> str:
+    return hashlib.sha256((run.folder / "model.keras").read_bytes()).hexdigest()
 
 
 def predictor(content: str | Path | bytes) -> Callable[[np.ndarray], np.ndarray]:

@@ -20,9 +20,16 @@ def predictor(run: Run) -> Callable[[np.ndarray], np.ndarray]:
         import joblib
 
         return joblib.load(run.folder / "model.joblib").predict
-    if places := run.metrics["model"].get("members"):
-        members = [predictor(read_run(run.folder.parents[2] / place)) for place in places]
-        return lambda images: np.mean([predict(images) for predict in members], axis=0)
+    if members := run.metrics["model"].get("members"):
+        study = run.folder.resolve().parents[2]
+        runs = [read_run(study / place) for place in members]
+        if any(run.metrics["timing"]["finished_at"] != members[run.place] for run in runs):
+            raise ResultError(
+                f"{run.folder}: its members were trained again since; --only "
+                f"{run.metrics['run_id']} averages them anew"
+            )
+        parts = [predictor(run) for run in runs]
+        return lambda images: np.mean([predict(images) for predict in parts], axis=0)
     if not (run.folder / "model.keras").is_file():
         raise ResultError(f"{run.folder}: no model.keras here; re-run the model")
     import keras
@@ -39,10 +46,13 @@ def predictor(run: Run) -> Callable[[np.ndarray], np.ndarray]:
     return predict
 
 
-def speeds(runs: list[Run], images: np.ndarray, seconds: float = 1.0) -> pd.DataFrame:
+def speeds(
+    runs: list[Run], images: np.ndarray, seconds: float = 1.0, int8: bool = False
+) -> pd.DataFrame:
     """Images per second and file size of each run, one after the other on the same images.
 
-    A row for each form of a run, as it was saved and as it was exported; a column for each batch
+    A row for each form of a run, as it was saved and as it was exported, on request also with int8
+    weights; a column for each batch
     size, the median of the calls, at most 25, that `seconds` allow after a first one, which is not
     counted.
     """
@@ -55,7 +65,7 @@ def speeds(runs: list[Run], images: np.ndarray, seconds: float = 1.0) -> pd.Data
             ("TensorFlow Lite, int8", export.INT8_FILE, export.predictor),
         ):
             path = run.folder / name
-            if not path.is_file():
+            if not path.is_file() or (name == export.INT8_FILE and not int8):
                 continue
             row = {"run_id": run.metrics["run_id"], "seed": run.metrics["seed"], "form": form}
             row["megabytes"] = round(path.stat().st_size / 1e6, 2)

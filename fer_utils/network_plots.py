@@ -77,14 +77,13 @@ def gains(trials: pd.DataFrame) -> Figure:
     table = trials[trials["gain"].notna()].sort_values("gain", ignore_index=True)
     figure, [[axis]] = panels(size=(8, 1.2 + 0.36 * max(1, len(table))))
     rows = np.arange(len(table))
-    sure = (table["gain_low"] > 0) | (table["gain_high"] < 0)
-    for row, entry, colour in zip(
-        rows, table.itertuples(), np.where(sure, FIRST, "#6B6B6B"), strict=True
-    ):
-        axis.plot([entry.gain_low, entry.gain_high], [row, row], color=colour, linewidth=3)
-        axis.plot(entry.gain, row, "o", color=colour)
+    for row, entry in zip(rows, table.itertuples(), strict=True):
+        axis.plot([entry.gain_low, entry.gain_high], [row, row], color=FIRST, linewidth=3)
+        axis.plot(entry.gain, row, "o", color=FIRST)
     axis.axvline(0, color=SECOND, linewidth=1)
-    axis.set_yticks(rows, table["change"])
+    several = table["seed"].nunique() > 1
+    names = table["change"] + (", seed " + table["seed"].astype(str) if several else "")
+    axis.set_yticks(rows, names)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:+.0f}"))
     axis.set_xlabel("points of PublicTest accuracy over the unchanged recipe, with 95 % interval")
     axis.grid(axis="y", visible=False)

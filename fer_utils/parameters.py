@@ -228,7 +228,9 @@ def model(
         raise ParameterError(f"{path}: `id` is '{content['id']}' but must be the file's name")
     if schema == "ensemble":  # whatever the profile: its members are what is cut
         for member in content["members"]:
-            _named("models", f"member in {path.name}", member)
+            of = read_yaml(_named("models", f"member in {path.name}", member))
+            if "builder" not in of or "classes" in of:
+                raise ParameterError(f"{path}: `members`: {member} is no network of all classes")
         settled = {"keep_best": "last", "train_limit": None}
         return content | {"training": settled, "paper_protocol": content["protocol"]}
     _check_network(content, str(path))

@@ -78,8 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
         run = _chosen(options.model)
         photos = [preprocess.read_photo(image) for image in options.image]
         with devices.silence():
-            small = run.folder / export.INT8_FILE  # a quarter of the size, and quicker to load
-            predict = export.predictor(small) if small.is_file() else inference.predictor(run)
+            small = export.int8(run)  # a quarter of the size, and quicker to load
+            predict = export.predictor(small) if small else inference.predictor(run)
     except (DataError, results.ResultError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -21,6 +21,7 @@ from fer_utils.results import Run
 
 FOLDER = ROOT / "results" / "reference"
 FILES = ("metrics.json", "history.csv")  # of a run; predictions and weights are too large
+KEPT = ("README.md", "trials.csv")  # not from a study
 FIGURES = ("errors/reliability.svg", "errors/coverage.svg", "errors/robustness.svg")
 
 
@@ -76,8 +77,9 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
     for source in (results.study_folder(study) / name for name in FIGURES):
         if source.is_file():
             shutil.copyfile(source, made / "figures" / source.name)
-    if (folder / "README.md").is_file():
-        shutil.copyfile(folder / "README.md", made / "README.md")
+    for name in KEPT:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, made / name)
     shutil.rmtree(folder, ignore_errors=True)
     made.rename(folder)
     return runs

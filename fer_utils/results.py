@@ -12,7 +12,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCHEMA_VERSION = 1
+NOTEBOOK_STUDY = "results/notebook"  # where notebooks opened by themselves write
 VIEWS = "_10_views"  # what scores of averaged views are called: the part's name and this
 PACKAGES = (
     "tensorflow", "keras", "jax", "numpy", "scipy", "pandas", "scikit-learn", "imbalanced-learn",
@@ -329,10 +330,14 @@ def read_run(folder: str | Path) -> Run:
     return Run(folder, metrics)
 
 
-def finished_runs(study: str | Path) -> list[Run]:
-    """All finished runs of a study, sorted by model and seed, the common protocol first."""
+def finished_runs(study: str | Path, models: Iterable[str] = ("*",)) -> list[Run]:
+    """All finished runs of a study, or of some models in it.
+
+    Sorted by model and seed, the common protocol first.
+    """
     folder = study_folder(study) / "runs"
-    found = [*folder.glob("*/seed_*/metrics.json"), *folder.glob("*/seed_*/*/metrics.json")]
+    places = [f"{model}/{rest}" for model in models for rest in ("seed_*", "seed_*/*")]
+    found = [path for place in places for path in folder.glob(f"{place}/metrics.json")]
     return sorted(
         (read_run(path.parent) for path in found),
         key=lambda run: (run.metrics["run_id"], run.metrics["seed"], len(run.folder.parts)),

@@ -41,7 +41,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     folder /= "check" if options.check_reference else Path(profile_name).stem
     models, chapters, kept = _selection(options, profile, folder)
     complete = {name: _complete(name, profile_name) for name in models}
-    _check_members(complete, kept)
+    _check_members(complete, kept, profile["seeds"])
     report = not options.only or bool(models) or "report" in chapters
     targets = ["report.html"] if report else [f"{c}/notebook.ipynb" for c in chapters]
     if options.check_reference:
@@ -51,6 +51,10 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     def executed(place: str) -> bool:
         return (folder / place / "notebook.ipynb").is_file()
 
+    # a chapter that is there stays in the report, and is made anew when it must
+    shown = [c for c in CHAPTERS if c in chapters or c == "compare" or executed(c)]
+    if OWN_NETWORK not in [*models, *map(model_of, kept)]:
+        shown = [chapter for chapter in shown if chapter != "network"]
     given = profile.get("notebooks", {})
     return {
         "python": sys.executable,
@@ -64,17 +68,14 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         "kept": [f"{r}/{'notebook.ipynb' if executed(r) else 'metrics.json'}" for r in kept],
         "chapters": chapters,
         "targets": targets,
-        "report_chapters": [
-            c for c in CHAPTERS
-            if c != "report" and (c in chapters or c == "compare" or executed(c))
-        ],
+        "report_chapters": [chapter for chapter in shown if chapter != "report"],
         "preprocess_content": _preprocess_content(given.get("02_preprocess", {})),
         "photo_content": _photo_content(given.get("07_errors", {})),
         "classical": [name for name in models if "pipeline" in complete[name][0]],
         "ensembles": [name for name in models if "members" in complete[name][0]],
         "complete": complete,
         "parameters": _of_notebooks(options, given, source, folder, profile_name),
-    }  # fmt: skip
+    }
 
 
 def _source(options: argparse.Namespace, profile: dict[str, Any], profile_name: str) -> str:
@@ -95,47 +96,58 @@ def _selection(
     """The models and chapters to run, and the finished runs that stay as they are."""
     models = profile.get("models") or parameters.standard_models()
     chapters = [chapter for chapter in CHAPTERS if chapter not in ON_REQUEST]
-    if not options.only:
-        return models, [c for c in chapters if c != "network" or OWN_NETWORK in models], []
     known = [*parameters.names("models"), *CHAPTERS]
-    for name in options.only:
+    for name in options.only or ():
         if name not in known:
             near = difflib.get_close_matches(name.lower(), known, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             raise ParameterError(
                 f"--only: unknown model or chapter '{name}'; {hint}known are {', '.join(known)}"
             )
-    models = [m for m in parameters.names("models") if m in options.only]
-    chapters = [c for c in CHAPTERS if c in options.only]
+    if options.only:
+        models = [m for m in parameters.names("models") if m in options.only]
+        chapters = [c for c in CHAPTERS if c in options.only]
     finished = folder.glob("runs/*/seed_*/metrics.json")
     kept = [str(path.parent.relative_to(folder)) for path in finished]
-    kept = [run for run in kept if _model_of(run) not in models]
+    kept = [run for run in kept if model_of(run) not in models]
     if {"compare", "errors", "report"} & set(chapters) and not (models or kept):
         raise ParameterError(
             f"--only {' '.join(chapters)}: {folder} has no finished run; run models first"
         )
-    if "network" in chapters and OWN_NETWORK not in [*models, *map(_model_of, kept)]:
-        raise ParameterError(
-            f"--only network: {folder} has no finished run of {OWN_NETWORK}; "
-            f"run it first, or with it: --only {OWN_NETWORK} network"
-        )
+    if OWN_NETWORK not in [*models, *map(model_of, kept)]:
+        if options.only and "network" in chapters:
+            raise ParameterError(
+                f"--only network: {folder} has no finished run of {OWN_NETWORK}; "
+                f"run it first, or with it: --only {OWN_NETWORK} network"
+            )
+        chapters = [chapter for chapter in chapters if chapter != "network"]
     return models, chapters, kept
 
 
-def _model_of(run: str) -> str:
+def model_of(run: str) -> str:
+    """The model of a run's path in a study, runs/<model>/seed_<n>."""
     return Path(run).parts[1]
 
 
-def _check_members(complete: dict[str, list[dict[str, Any]]], kept: list[str]) -> None:
-    """ParameterError for an ensemble none of whose members is finished or run with it."""
-    there = {*complete, *map(_model_of, kept)}
+def _check_members(
+    complete: dict[str, list[dict[str, Any]]], kept: list[str], seeds: list[int]
+) -> None:
+    """ParameterError for an ensemble without two runs, finished or selected, of whole members."""
     for params, *_ in complete.values():
-        members = params.get("members")
-        if members and not there & set(members):
+        members = params.get("members", ())
+        selected = [name for name in members if name in complete]
+        count = len(selected) * len(seeds) + sum(model_of(run) in members for run in kept)
+        if members and count < 2:
             raise ParameterError(
-                f"{params['id']} needs finished runs of {' or '.join(members)}; run them first, "
-                f"or with it: --only {members[0]} {params['id']}"
+                f"{params['id']} needs two or more runs of {' or '.join(members)}, there would be "
+                f"{count}; run them first, or with it, with more `seeds` in a profile of your own"
             )
+        for name in selected:
+            if complete[name][0]["training"]["train_limit"]:
+                raise ParameterError(
+                    f"{params['id']}: the profile's train_limit cuts its member {name}, each seed "
+                    "to other images; an ensemble needs members that train on the same ones"
+                )
 
 
 def _of_notebooks(

@@ -20,7 +20,7 @@ from typing import Any
 
 from fer_utils import parameters
 from fer_utils.parameters import ROOT, ParameterError
-from fer_utils.settings import CHAPTERS, MODEL_NOTEBOOKS, settings
+from fer_utils.settings import CHAPTERS, MODEL_NOTEBOOKS, OWN_NETWORK, settings
 
 PACKAGE = Path(__file__).resolve().parent
 REASONS = {  # Snakemake's, in plain words
@@ -291,10 +291,14 @@ def report_the_rest(config: dict[str, Any], extra: list[str], lock: Any, jobs: i
     finished = [path for path in finished if (path.parent / "metrics.json").is_file()]
     if "report.html" not in config["targets"] or not finished or "compare" in failed:
         return False
-    again = [name for name in ("compare", "errors", "network") if name in config["report_chapters"]]
+    again = [name for name in ("compare", "errors") if name in config["report_chapters"]]
+    if any(path.parent.parent.name == OWN_NETWORK for path in finished):
+        again += [name for name in ("network",) if name in config["report_chapters"]]
     ready = [c for c in config["report_chapters"] if (folder / c / "notebook.ipynb").is_file()]
     rest = config | {
         "models": [],
+        "classical": [],
+        "ensembles": [],
         "kept": [str(path.relative_to(folder)) for path in finished],
         "chapters": [name for name in again if name not in failed],
         "report_chapters": sorted({"compare", *again, *ready} - failed),

@@ -36,7 +36,6 @@ from fer_utils.results import VIEWS
 from fer_utils.schedule import Schedule
 
 EVALUATION_BATCH = 256
-NOTEBOOK_STUDY = "results/notebook"  # where notebooks opened by themselves write
 CODE = (
     "augment",
     "balance",
@@ -130,11 +129,10 @@ def runs_or_examples(
     In the folder of notebooks that are opened by themselves short runs on the images of `source`
     are made instead, so that there is something to show.
     """
-    finished = results.finished_runs(study)
-    finished = [run for run in finished if not models or run.metrics["run_id"] in models]
+    finished = results.finished_runs(study, models or ("*",))
     if finished:
         return finished
-    if results.study_folder(study) != results.study_folder(NOTEBOOK_STUDY):
+    if results.study_folder(study) != results.study_folder(results.NOTEBOOK_STUDY):
         what = f" of {' or '.join(models)}" if models else ""
         raise results.ResultError(f"{study}: no finished run{what} here; train a model first")
     examples = models or ("basic_cnn", "deep_cnn")

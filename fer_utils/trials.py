@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from fer_utils import claims, datasets, devices, parameters, results, training
+from fer_utils import claims, datasets, devices, parameters, results, training, transfer
 from fer_utils.parameters import PARAMS, ROOT, ParameterError
 from fer_utils.results import VIEWS
 
@@ -28,9 +28,17 @@ def read(path: str | Path = FILE) -> dict[str, dict[str, Any]]:
     """
     content = parameters.read_yaml(path)
     parameters.check(content, "trials", str(path))
+    base = parameters.model(content["model"])
+    if "builder" not in base:
+        raise ParameterError(f"{path}: `model` is {content['model']}, which is no network")
     made: dict[str, dict[str, Any]] = {}
     for name, change in content["trials"].items():
         recipe = parameters.merge(content["training"], change.get("training", {}))
+        if unknown := sorted(recipe.keys() - base["training"].keys()):
+            raise ParameterError(
+                f"{path}: trial {name}: unknown parameter `training.{unknown[0]}`; known are "
+                f"{', '.join(sorted(base['training']))}"
+            )
         try:
             params = parameters.model(content["model"], options=change.get("options"), **recipe)
         except ParameterError as error:
@@ -98,13 +106,21 @@ def table(runs: list[results.Run], unchanged: dict[str, Any]) -> pd.DataFrame:
 def run(
     chosen: list[str], dataset: datasets.Dataset, study: str | Path, seed: int = 0
 ) -> pd.DataFrame:
-    """Train the trials that are not finished, and write trials.csv of all in the study's folder."""
-    trials = read()
+    """Train the trials that are not finished, and write trials.csv of all in the study's folder.
+
+    All that have these images and the parameters that the file has now.
+    """
+    trials = {name: transfer.settle(params) for name, params in read().items()}
     for name in chosen:
         print(f"\n{name}, seed {seed}", flush=True)
-        training.run(trials[name], dataset, study, seed, say=lambda line: print(f"  {line}"))
-    order = list(trials)
-    found = [run for run in results.finished_runs(study) if run.metrics["run_id"] in order]
+        done = training.run(trials[name], dataset, study, seed, say=lambda line: print(f"  {line}"))
+    data, order = done.metrics["data"]["content_sha256"], list(trials)
+    found = [
+        run
+        for run in results.finished_runs(study, order)
+        if run.metrics["data"]["content_sha256"] == data
+        and run.metrics["params"] == trials[run.metrics["run_id"]]
+    ]
     found.sort(key=lambda run: (run.metrics["seed"], order.index(run.metrics["run_id"])))
     made = table(found, trials[order[0]])
     results.save_table(made, results.study_folder(study) / "trials.csv")
@@ -138,12 +154,12 @@ def main(arguments: list[str] | None = None) -> int:
             if name not in trials:
                 raise ParameterError(f"--only: no trial '{name}'; there are {', '.join(trials)}")
         dataset = datasets.load(options.data)
+        if options.record and dataset.provenance["synthetic"]:
+            raise ParameterError("--record: synthetic faces are no reference; give FER2013")
         made = run(
             options.only or list(trials), dataset, Path(options.results).absolute(), options.seed
         )
         if options.record:
-            if dataset.provenance["synthetic"]:
-                raise ParameterError("--record: synthetic faces are no reference; give FER2013")
             record(made)
     except (ParameterError, datasets.DataError, results.ResultError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,10 +1,13 @@
 """Ensembles: the mean of whole members on the same images, or one message."""
 
+import json
+
 import numpy as np
 import pytest
 from runs import make_run
 
 from fer_utils import datasets, ensemble, inference, parameters, results, training
+from fer_utils.protocol import Task
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,7 @@ PARAMS = parameters.model("fer_net_ensemble")
 def test_probabilities_are_the_mean_of_the_members(study, dataset):
     run = ensemble.run(PARAMS, dataset, study)
     members = [results.read_run(study / "runs" / "fer_net" / f"seed_{seed}") for seed in (0, 1)]
-    assert run.metrics["model"]["members"] == [each.place for each in members]
+    assert list(run.metrics["model"]["members"]) == [each.place for each in members]
     for split in ("Training", "PublicTest", "PrivateTest", "PrivateTest_10_views"):
         mean = sum(each.predictions(split)["probabilities"] for each in members) / 2
         found = run.predictions(split)
@@ -46,6 +49,10 @@ def test_a_photo_gets_the_mean_of_the_members(study, dataset):
     test = run.predictions("PrivateTest")
     found = inference.predictor(run)(dataset.images[test["index"]])
     np.testing.assert_allclose(found, test["probabilities"], atol=1e-5)
+    record = json.loads((run.folder / "metrics.json").read_text())
+    record["model"]["members"]["runs/fer_net/seed_0"] = "2020-01-01T00:00:00+00:00"
+    with pytest.raises(results.ResultError, match="trained again since; --only fer_net_ensemble"):
+        inference.predictor(results.Run(run.folder, record))
 
 
 def test_one_member_is_no_ensemble(dataset, tmp_path):
@@ -54,19 +61,32 @@ def test_one_member_is_no_ensemble(dataset, tmp_path):
 
 
 def test_members_of_other_images_or_of_a_part_are_refused(dataset, tmp_path):
-    pixels = dataset.provenance["pixels_sha256"]
-    make_run(tmp_path, "fer_net", pixels=pixels)
-    make_run(tmp_path, "fer_net", seed=1)  # of other data: no member
-    with pytest.raises(results.ResultError, match="there are 1"):
+    for seed in (0, 1):  # the helper's runs are not of these images
+        made = make_run(tmp_path, "fer_net", seed=seed)
+    with pytest.raises(results.ResultError, match="there are 0"):
         ensemble.run(PARAMS, dataset, tmp_path)
-    make_run(tmp_path, "fer_net", seed=1, pixels=pixels, n=50)
+    content = Task(PARAMS, dataset, 0, ()).identity["data"]
+    for seed, n in ((0, 60), (1, 50)):
+        made = make_run(tmp_path, "fer_net", seed=seed, n=n)
+        record = made.metrics | {"data": made.metrics["data"] | {"content_sha256": content}}
+        (made.folder / "metrics.json").write_text(json.dumps(record))
     with pytest.raises(results.ResultError, match="the same images"):
         ensemble.run(PARAMS, dataset, tmp_path)
 
 
-def test_members_are_models_that_there_are(tmp_path):
+@pytest.mark.parametrize(
+    ("member", "told"),
+    [
+        ("fer_nett", "did you mean fer_net"),
+        ("hog_svm", "hog_svm is no network of all classes"),
+        ("dcnn_three_class", "is no network of all classes"),
+        ("fer_net_ensemble", "is no network of all classes"),
+    ],
+)
+def test_members_are_networks_of_all_classes(tmp_path, member, told):
     path = tmp_path / "mine.yaml"
-    text = "{id: mine, title: Mine, paper: mine, protocol: official, members: [fer_nett]}"
-    path.write_text(text)
-    with pytest.raises(parameters.ParameterError, match="did you mean fer_net"):
+    path.write_text(
+        f"{{id: mine, title: Mine, paper: mine, protocol: official, members: [{member}]}}"
+    )
+    with pytest.raises(parameters.ParameterError, match=told):
         parameters.model(path)

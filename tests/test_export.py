@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -71,5 +72,10 @@ def test_int8_weights_take_a_quarter_and_keep_the_predictions(finished, dataset)
     of = finished.predictions("PublicTest")
     predicted = export.predictor(path)(dataset.images[of["index"]]).argmax(axis=1)
     assert (predicted == of["labels"]).mean() == record["PublicTest"]["accuracy"]
-    table = inference.speeds([finished], dataset.images[:8], seconds=0.05)
+    assert export.int8(finished) == path
+    table = inference.speeds([finished], dataset.images[:8], seconds=0.05, int8=True)
     assert table["form"].tolist() == ["Keras", "TensorFlow Lite", "TensorFlow Lite, int8"]
+    other = keras.models.load_model(finished.folder / "model.keras", compile=False)
+    other.set_weights([1 + weight for weight in other.get_weights()])
+    other.save(finished.folder / "model.keras")
+    assert export.int8(finished) is None  # of a network that is no more

@@ -23,6 +23,15 @@ EXPECTED = json.loads((ROOT / "tests" / "expected_tiny.json").read_text(encoding
 
 
 ENDS = ["06_compare", "07_errors", "report"]  # what follows every run
+CHAPTERS = {*ENDS, "09_fer_net"}  # in a study with the network that the last is about
+TRIALS = "\n".join(
+    [
+        "trial,change,seed,epochs,parameters,minutes,accuracy,accuracy_10_views,"
+        "gain,gain_low,gain_high",
+        "unchanged,,0,12,1961639,25,0.62,0.63,,,",
+        'mixup,"mixing: {kind: mixup}",0,12,1961639,26,0.63,0.64,0.01,-0.01,0.03',
+    ]
+)
 CLASSICAL = {"05_classical pca_knn", "05_classical hog_svm"}
 
 
@@ -36,6 +45,9 @@ class Clone:
             shutil.copytree(ROOT / name, self.root / name, ignore=skip)
         for name in ("run_all.sh", "Snakefile", "pyproject.toml", "requirements.lock"):
             shutil.copy2(ROOT / name, self.root / name)
+        reference = self.root / "results" / "reference"
+        reference.mkdir(parents=True)
+        (reference / "trials.csv").write_text(TRIALS)
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         self.environment = os.environ | {"PATH": path}
 
@@ -187,13 +199,13 @@ def test_second_run_does_nothing_and_is_quick(clone, first):
 @pytest.mark.parametrize(
     ("name", "due"),
     [
-        ("params/models/deep_cnn.yaml", {"04_train deep_cnn seed 0", *ENDS}),
+        ("params/models/deep_cnn.yaml", {"04_train deep_cnn seed 0", *CHAPTERS}),
         ("fer_utils/ferplus.py", {"01_explore", "07_errors", "09_fer_net", "report"}),
-        ("params/trials.yaml", {"09_fer_net", "report"}),
+        ("results/reference/trials.csv", {"09_fer_net", "report"}),
         ("fer_utils/report/style.css", {"report"}),
         ("notebooks/03_balance.ipynb", {"03_balance", "report"}),
-        ("params/models/pca_knn.yaml", {"05_classical pca_knn", *ENDS}),
-        ("fer_utils/classical.py", {*CLASSICAL, *ENDS}),
+        ("params/models/pca_knn.yaml", {"05_classical pca_knn", *CHAPTERS}),
+        ("fer_utils/classical.py", {*CLASSICAL, *CHAPTERS}),
     ],
 )
 def test_a_touched_file_re_runs_what_depends_on_it(clone, first, name, due):
@@ -212,7 +224,7 @@ def test_a_changed_limit_re_runs_the_model_it_concerns(clone, first):
     before = profile.read_text()
     profile.write_text(before.replace("epochs: 16", "epochs: 15"))
     try:
-        assert clone.due() == {"04_train basic_cnn seed 0", *ENDS}
+        assert clone.due() == {"04_train basic_cnn seed 0", *CHAPTERS}
     finally:
         profile.write_text(before)
 
@@ -225,7 +237,7 @@ def test_only_leaves_the_other_models_alone(clone, first):
         clone.touch(path.relative_to(clone.root))
     try:
         due = clone.due("--only", "basic_cnn")
-        assert due == {"04_train basic_cnn seed 0", *ENDS}
+        assert due == {"04_train basic_cnn seed 0", *CHAPTERS}
     finally:
         for path, old in zip(files, before, strict=True):
             os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
@@ -404,12 +416,22 @@ def cli(*words, cwd=ROOT):
         (["--data", ""], ["--data is empty"]),
         (["--only", "Basic_CN"], ["unknown model or chapter 'Basic_CN'", "did you mean basic_cnn"]),
         (["--only", "report"], ["has no finished run", "run models first"]),
+        (["--only", "network"], ["no finished run of fer_net", "--only fer_net network"]),
+        (["--only", "fer_net_ensemble"], ["needs two or more runs of fer_net", "`seeds`"]),
+        (
+            ["--profile", "{two_seeds}", "--only", "fer_net", "fer_net_ensemble"],
+            ["train_limit cuts its member fer_net"],
+        ),
         (["--data", "fer2013.csv", "--profile", "demo"], ["embedded faces", "quick or full"]),
         (["--check-reference"], ["--check-reference needs your FER2013", "--data PATH"]),
         (["--profile", "full"], ["profile full needs your data", "--data PATH"]),
     ],
 )
 def test_bad_words_on_the_command_line_are_one_message(tmp_path, words, told):
+    two_seeds = tmp_path / "two.yaml"
+    two_seeds.write_text("description: x\nseeds: [0, 1]\ndata: synthetic:n=200,seed=0\n"
+                         "training: {train_limit: 50}\n")  # fmt: skip
+    words = [word.format(two_seeds=two_seeds) for word in words]
     given = words if "--results" in words else [*words, "--results", str(tmp_path)]
     done = cli(*given)
     assert done.returncode == 2
@@ -472,7 +494,10 @@ def test_unknown_engine_option_is_told(tmp_path):
     assert done.returncode != 0 and "no-such-option" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["06_compare", "report", "01_explore", "03_balance", "04_train"])
+@pytest.mark.parametrize(
+    "name",
+    ["06_compare", "report", "01_explore", "03_balance", "04_train", "05_ensemble", "09_fer_net"],
+)
 def test_notebook_runs_by_itself_with_its_defaults(clone, name):
     """As opened in JupyterLab: no parameters, the notebook's folder as working directory."""
     notebook = clone.root / "notebooks" / f"{name}.ipynb"

@@ -1,10 +1,11 @@
 """Trials: one change each, PrivateTest untouched, gains on the same images, rows that stay."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from runs import make_run
 
-from fer_utils import datasets, network_plots, parameters, trials
+from fer_utils import datasets, network_plots, parameters, results, trials
 
 MORE = """
 model: fer_net
@@ -29,7 +30,9 @@ def test_the_trials_of_the_study_change_what_they_say():
     [
         ("thin: {options: {filters: [4, 4]}}", "same: {}", "the first trial, and it alone"),
         ("filters: [4, 4]", "filter: 4", "trial thin: .*no option"),
-        ("options: {filters: [4, 4]}", "training: {epoch: 3}", "trial thin: .*epochs"),
+        ("options: {filters: [4, 4]}", "training: {epoch: 3}", "thin: unknown .*training.epoch`"),
+        ("options: {filters: [4, 4]}", "training: {protocol: paper}", "unknown .*protocol"),
+        ("model: fer_net", "model: hog_svm", "`model` is hog_svm, which is no network"),
         ("trials:", "trial:", "unknown parameter `trial`"),
     ],
 )
@@ -42,17 +45,22 @@ def test_wrong_trials_are_refused_with_their_name(tmp_path, before, after, messa
 
 def test_trials_are_trained_once_and_never_see_privatetest(tmp_path, monkeypatch):
     path = tmp_path / "trials.yaml"
-    path.write_text(MORE.replace("trials:\n  unchanged: {}", "trials:\n  unchanged: {}"))
+    path.write_text(MORE)
     read = trials.read
     monkeypatch.setattr(trials, "read", lambda: read(path))
     dataset = datasets.load("synthetic:n=300,seed=1")
     made = trials.run(["thin"], dataset, tmp_path / "study")
-    record = (tmp_path / "study/runs/thin/seed_0/publictest/metrics.json").read_text()
-    assert "PrivateTest_" not in record and '"test": "PublicTest"' in record
+    run = results.read_run(tmp_path / "study/runs/thin/seed_0/publictest")
+    scored = {"train", "PublicTest", "PublicTest_10_views"}
+    assert {name.removesuffix("_not_in_training") for name in run.metrics["scores"]} == scored
+    with np.load(run.folder / "predictions.npz") as arrays:
+        assert {name.split("/")[0] for name in arrays} == scored
     assert made["trial"].tolist() == ["thin"] and made["gain"].isna().all()
     assert made["change"].tolist() == ["filters: [4, 4]"]
     written = (tmp_path / "study/runs/thin/seed_0/publictest/metrics.json").stat().st_mtime_ns
     trials.run(["thin"], dataset, tmp_path / "study")
+    other = datasets.load("synthetic:n=300,seed=2")  # a row of other images is no row of these
+    assert trials.run(["thin"], other, tmp_path / "study", seed=1)["seed"].tolist() == [1]
     again = (tmp_path / "study/runs/thin/seed_0/publictest/metrics.json").stat().st_mtime_ns
     assert again == written
 

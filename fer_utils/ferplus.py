@@ -3,12 +3,14 @@
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from fer_utils.datasets import EMOTIONS, DataError, Dataset
-from fer_utils.evaluation import accuracy_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VOTE_COLUMNS = (
     "neutral", "happiness", "surprise", "sadness", "anger",
@@ -96,12 +98,16 @@ def predicted_labels(dataset: Dataset, votes: np.ndarray) -> dict[str, np.ndarra
     return {name: np.where(known, labels, -1).astype(np.int8) for name, labels in found.items()}
 
 
-def yardstick(dataset: Dataset, votes: np.ndarray, runs: list) -> pd.DataFrame:
+def yardstick(dataset: Dataset, votes: np.ndarray, runs: list) -> "pd.DataFrame":
     """Accuracy of the votes' maps and of runs, on the held-out images that have votes.
 
     A row for each of PublicTest and PrivateTest that has some: split, predictor, n, accuracy,
     accuracy_low, accuracy_high (95 % Wilson).
     """
+    import pandas as pd
+
+    from fer_utils.evaluation import accuracy_interval
+
     maps = predicted_labels(dataset, votes)
     rows = []
     for split in ("PublicTest", "PrivateTest"):
@@ -121,6 +127,8 @@ def yardstick(dataset: Dataset, votes: np.ndarray, runs: list) -> pd.DataFrame:
 
 
 def _read(path, name: str):
+    import pandas as pd
+
     try:
         with open(path, "rb") as file:
             table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")

@@ -96,7 +96,7 @@ def read(run: results.Run) -> dict[str, Any] | None:
 
 def int8(run: results.Run) -> Path | None:
     """The file with int8 weights of a run's network as it is now; None if there is none."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, KeyError):
         record = json.loads((run.folder / INT8_RECORD).read_text(encoding="utf-8"))
         if (run.folder / INT8_FILE).is_file() and record["source_sha256"] == _source(run):
             return run.folder / INT8_FILE

@@ -291,9 +291,9 @@ def report_the_rest(config: dict[str, Any], extra: list[str], lock: Any, jobs: i
     finished = [path for path in finished if (path.parent / "metrics.json").is_file()]
     if "report.html" not in config["targets"] or not finished or "compare" in failed:
         return False
-    again = [name for name in ("compare", "errors") if name in config["report_chapters"]]
-    if any(path.parent.parent.name == OWN_NETWORK for path in finished):
-        again += [name for name in ("network",) if name in config["report_chapters"]]
+    own = any(path.parent.parent.name == OWN_NETWORK for path in finished)
+    again = ["compare", "errors", *(["network"] if own else [])]
+    again = [name for name in again if name in config["report_chapters"]]
     ready = [c for c in config["report_chapters"] if (folder / c / "notebook.ipynb").is_file()]
     rest = config | {
         "models": [],

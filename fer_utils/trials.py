@@ -77,8 +77,7 @@ def table(runs: list[results.Run], unchanged: dict[str, Any]) -> pd.DataFrame:
         record, test = run.metrics, run.test
         views = record["scores"].get(record["protocol"]["test"] + VIEWS, {})
         base = plain.get(record["seed"], run)
-        gain, low, high = claims.accuracy_difference(run, base)
-        known = base is not run
+        gain = (None,) * 3 if base is run else claims.accuracy_difference(run, base)
         rows.append(
             {
                 "trial": record["run_id"],
@@ -91,9 +90,7 @@ def table(runs: list[results.Run], unchanged: dict[str, Any]) -> pd.DataFrame:
                 "accuracy_low": test["accuracy_low"],
                 "accuracy_high": test["accuracy_high"],
                 "accuracy_10_views": views.get("accuracy"),
-                "gain": gain if known else None,
-                "gain_low": low if known else None,
-                "gain_high": high if known else None,
+                **dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True)),
                 "minutes": round(record["timing"]["training_seconds"] / 60, 1),
                 "precision": record["environment"]["precision"],
                 "processor": record["environment"]["processor"],
@@ -137,7 +134,7 @@ def record(made: pd.DataFrame, path: Path = RECORD) -> pd.DataFrame:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; exit status 0, or 2 with one message for bad input."""
+    """Command line; exit status 0, 1 for a diverged training, or 2 for bad input, one message."""
     parser = argparse.ArgumentParser(prog="python -m fer_utils.trials", description=__doc__)
     parser.add_argument("--data", required=True, help="as in run_all.sh")
     parser.add_argument("--results", default="results/trials", help="folder of the trials' runs")
@@ -150,6 +147,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         devices.start()
         trials = read()
+        if options.seed < 0:
+            raise ParameterError(f"--seed is {options.seed} but must be at least 0")
         for name in options.only or ():
             if name not in trials:
                 raise ParameterError(f"--only: no trial '{name}'; there are {', '.join(trials)}")
@@ -164,6 +163,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ParameterError, datasets.DataError, results.ResultError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except FloatingPointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on after the last epoch", file=sys.stderr)
         return 130

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from fer_utils import devices, export
 from fer_utils.results import ResultError, Run, read_run
 
-BATCHES = (1, 256)
+BATCHES = (1, 256)  # images at once where speed is measured
 
 
 def predictor(run: Run) -> Callable[[np.ndarray], np.ndarray]:
@@ -47,14 +47,17 @@ def predictor(run: Run) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def speeds(
-    runs: list[Run], images: np.ndarray, seconds: float = 1.0, int8: bool = False
+    runs: list[Run],
+    images: np.ndarray,
+    seconds: float = 1.0,
+    int8: bool = False,
+    batches: Sequence[int] = BATCHES,
 ) -> pd.DataFrame:
     """Images per second and file size of each run, one after the other on the same images.
 
     A row for each form of a run, as it was saved and as it was exported, on request also with int8
-    weights; a column for each batch
-    size, the median of the calls, at most 25, that `seconds` allow after a first one, which is not
-    counted.
+    weights; a column `batch_N` for each batch size N, the median of the calls, at most 25, that
+    `seconds` allow after a first one, which is not counted.
     """
     rows = []
     for run in runs:
@@ -70,7 +73,7 @@ def speeds(
             row = {"run_id": run.metrics["run_id"], "seed": run.metrics["seed"], "form": form}
             row["megabytes"] = round(path.stat().st_size / 1e6, 2)
             predict = read(path)
-            rows.append(row | {f"batch_{b}": _speed(predict, images, b, seconds) for b in BATCHES})
+            rows.append(row | {f"batch_{b}": _speed(predict, images, b, seconds) for b in batches})
     return pd.DataFrame(rows)
 
 

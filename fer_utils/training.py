@@ -266,6 +266,11 @@ class Training:
             jit_compile="auto" if keras.backend.backend() != "tensorflow" else False,
         )
         self.trainer.optimizer.build(self.trainer.trainable_variables)
+        # metrics make their variables when first called; in fit() that costs a second tracing
+        answers = np.eye(self.net.output_shape[-1], dtype=np.float32)
+        soft = optimizer.soft_labels(self.recipe)
+        self.trainer.compute_metrics(None, answers[:1] if soft else np.array([0]), answers[:1])
+        self.trainer.reset_metrics()
 
     def _network(self) -> Any:
         from fer_utils import models

@@ -95,3 +95,13 @@ def test_recorded_rows_stay_until_their_trial_is_run_again(table, tmp_path):
 def test_command_line_names_what_is_wrong(capsys):
     assert trials.main(["--data", "synthetic:n=200", "--only", "nonsense"]) == 2
     assert "no trial 'nonsense'; there are unchanged" in capsys.readouterr().err
+
+
+def test_a_training_that_diverges_is_one_line(capsys, monkeypatch, tmp_path):
+    def diverges(*_, **__):
+        raise FloatingPointError("thin: the loss became nan in epoch 1")
+
+    monkeypatch.setattr(trials.training, "run", diverges)
+    words = ["--data", "synthetic:n=200", "--only", "squeeze", "--results", str(tmp_path)]
+    assert trials.main(words) == 1
+    assert capsys.readouterr().err == "error: thin: the loss became nan in epoch 1\n"

@@ -79,7 +79,11 @@ fi
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 
 case "${1:-}" in
-    --test) shift && cd "$root" && exec "$python" -m pytest "$@" ;;
+    --test)
+        shift && cd "$root"
+        # files side by side: half the time a test waits for one core
+        exec "$python" -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
+        ;;
     --lab) shift && exec "$python" -m jupyter lab --notebook-dir="$root/notebooks" "$@" ;;
     *) exec "$python" -m fer_utils.study "$@" ;;
 esac

@@ -1,12 +1,18 @@
 """Shared fixtures: a cache folder of the session's own, the real data where it is given."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items):
+    """The long files first, so that none of them is left to one process at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("study") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -17,6 +23,14 @@ def own_cache(tmp_path_factory):
     os.environ["FER_CACHE"] = str(folder)
     yield folder
     os.environ.pop("FER_CACHE") if before is None else os.environ.update(FER_CACHE=before)
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    """A test that stops in the middle of a training leaves its precision to no other."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].config.set_dtype_policy("float32")
 
 
 @pytest.fixture(scope="session")

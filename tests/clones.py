@@ -1,0 +1,66 @@
+"""Copies of the project in which a test may touch and break files."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from conftest import ROOT
+
+TRIALS = "\n".join(
+    [
+        "trial,change,seed,epochs,parameters,minutes,accuracy,accuracy_10_views,"
+        "gain,gain_low,gain_high",
+        "unchanged,,0,12,1961639,25,0.62,0.63,,,",
+        'mixup,"mixing: {kind: mixup}",0,12,1961639,26,0.63,0.64,0.01,-0.01,0.03',
+    ]
+)
+
+
+class Clone:
+    """A copy of the project in which a test may touch and break files."""
+
+    def __init__(self, folder: Path, profile: str) -> None:
+        self.root, self.study = folder / "clone", folder / "results" / profile
+        for name in ("fer_utils", "notebooks", "params", "tests"):
+            skip = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+            shutil.copytree(ROOT / name, self.root / name, ignore=skip)
+        for name in ("run_all.sh", "Snakefile", "pyproject.toml", "requirements.lock"):
+            shutil.copy2(ROOT / name, self.root / name)
+        reference = self.root / "results" / "reference"
+        reference.mkdir(parents=True)
+        (reference / "trials.csv").write_text(TRIALS)
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        self.environment = os.environ | {"PATH": path}
+
+    def command(self, *more):
+        profile = ["--profile", f"tests/{self.study.name}.yaml"]
+        return ["./run_all.sh", *profile, "--results", str(self.study.parent), *more]
+
+    def run(self, *more):
+        return subprocess.run(
+            self.command(*more), cwd=self.root, env=self.environment, capture_output=True, text=True
+        )
+
+    def start(self, *more):
+        return subprocess.Popen(
+            self.command(*more), cwd=self.root, env=self.environment, stdout=subprocess.DEVNULL
+        )
+
+    def due(self, *more):
+        """The notebooks that would run now."""
+        lines = self.run("--dry-run", *more).stdout.splitlines()
+        start = next(i for i, line in enumerate(lines) if "notebooks would run" in line)
+        return {re.split(r"\s{2,}", line.strip())[0] for line in lines[start + 1 :]}
+
+    def touch(self, name):
+        time.sleep(0.02)
+        (self.root / name).touch()
+
+    def states(self):
+        """Modification times of all results."""
+        files = [p for p in self.study.rglob("*") if p.is_file() and ".snakemake" not in p.parts]
+        return {p.relative_to(self.study): p.stat().st_mtime_ns for p in files}

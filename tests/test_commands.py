@@ -1,0 +1,137 @@
+"""run_all.sh's words and messages, and notebooks opened by themselves."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from clones import Clone
+from conftest import ROOT
+
+from fer_utils.datasets import USAGES
+
+pytestmark = pytest.mark.study
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    return Clone(tmp_path_factory.mktemp("study"), "tiny")
+
+
+def cli(*words, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, "-m", "fer_utils.study", *words], cwd=cwd, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--data", "/no/such.csv"], ["/no/such.csv"]),
+        (["--profile", "quik"], ["quik", "did you mean quick"]),
+        (["--only", "deepcnn"], ["deepcnn", "deep_cnn"]),
+        (["--jobs", "0"], ["--jobs", "at least 1"]),
+        (["--results", "/dev/null/x"], ["/dev/null/x", "cannot be written", "--results"]),
+        (["--votes", "/no/votes.csv"], ["votes.csv"]),
+        (["--data", ""], ["--data is empty"]),
+        (["--only", "Basic_CN"], ["unknown model or chapter 'Basic_CN'", "did you mean basic_cnn"]),
+        (["--only", "report"], ["has no finished run", "run models first"]),
+        (["--only", "network"], ["no finished run of fer_net", "--only fer_net network"]),
+        (["--only", "fer_net_ensemble"], ["needs two or more runs of fer_net", "`seeds`"]),
+        (
+            ["--profile", "{two_seeds}", "--only", "fer_net", "fer_net_ensemble"],
+            ["train_limit cuts its member fer_net"],
+        ),
+        (["--data", "fer2013.csv", "--profile", "demo"], ["embedded faces", "quick or full"]),
+        (["--check-reference"], ["--check-reference needs your FER2013", "--data PATH"]),
+        (["--profile", "full"], ["profile full needs your data", "--data PATH"]),
+    ],
+)
+def test_bad_words_on_the_command_line_are_one_message(tmp_path, words, told):
+    two_seeds = tmp_path / "two.yaml"
+    two_seeds.write_text("description: x\nseeds: [0, 1]\ndata: synthetic:n=200,seed=0\n"
+                         "training: {train_limit: 50}\n")  # fmt: skip
+    words = [word.format(two_seeds=two_seeds) for word in words]
+    given = words if "--results" in words else [*words, "--results", str(tmp_path)]
+    done = cli(*given)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert all(word in done.stderr for word in told)
+    assert not list(tmp_path.glob("*/runs"))
+
+
+def test_broken_parameter_file_stops_the_study_before_it_starts(tmp_path, clone):
+    broken = clone.root / "params" / "models" / "deep_cnn.yaml"
+    good, old = broken.read_text(), broken.stat()
+    broken.write_text(good.replace("learning_rate: 1.0e-3", "learning_rate: 1e-3"))
+    try:
+        done = clone.run()
+        assert done.returncode == 2
+        assert "deep_cnn.yaml" in done.stderr and "1.0e-3" in done.stderr
+    finally:
+        broken.write_text(good)
+        os.utime(broken, ns=(old.st_atime_ns, old.st_mtime_ns))
+
+
+def test_list_names_models_chapters_and_profiles():
+    text = cli("--list").stdout
+    for name in ("basic_cnn", "deep_cnn", "01_explore", "06_compare", "demo", "quick", "full"):
+        assert name in text
+
+
+def test_dry_run_checks_the_data_and_prints_its_table(tmp_path):
+    done = cli("--dry-run", "--data", "synthetic:n=1000,seed=3", "--results", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"happiness +\d+ +\d+ +\d+ +\d+", done.stdout)
+    assert "PrivateTest images in Training" in done.stdout
+    assert "notebooks would run" in done.stdout
+    assert not list(tmp_path.glob("*/runs"))
+
+
+def test_bad_row_is_named_with_the_way_round_it(tmp_path):
+    rows = [f"{i % 7},{' '.join(['7'] * 2304)},{u}" for u in USAGES for i in range(7)]
+    path = tmp_path / "fer2013.csv"
+    path.write_text("\n".join(["emotion,pixels,Usage", *rows, "9,1 2 3,Training"]) + "\n")
+    given = ["--data", str(path), "--results", str(tmp_path)]
+    for words in (given, [*given, "--dry-run"]):
+        done = cli(*words)
+        assert done.returncode == 2 and "--on-bad skip" in done.stderr
+        assert "row 23" in done.stdout + done.stderr
+        assert done.stderr.count("\n") == 1 and "notebooks would run" not in done.stdout
+    assert cli(*given, "--dry-run", "--on-bad", "skip").returncode == 0
+
+
+def test_data_without_a_split_that_a_model_needs_stops_at_once(tmp_path):
+    rows = [f"{i % 7},{' '.join(['7'] * 2304)},Training" for i in range(14)]
+    path = tmp_path / "fer2013.csv"
+    path.write_text("\n".join(["emotion,pixels,Usage", *rows]) + "\n")
+    done = cli("--data", str(path), "--results", str(tmp_path), "--dry-run")
+    assert done.returncode == 2 and "PrivateTest" in done.stderr
+
+
+def test_unknown_engine_option_is_told(tmp_path):
+    done = cli("--results", str(tmp_path), "--", "--no-such-option")
+    assert done.returncode != 0 and "no-such-option" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["06_compare", "report", "01_explore", "03_balance", "04_train", "05_ensemble", "09_fer_net"],
+)
+def test_notebook_runs_by_itself_with_its_defaults(clone, name):
+    """As opened in JupyterLab: no parameters, the notebook's folder as working directory."""
+    notebook = clone.root / "notebooks" / f"{name}.ipynb"
+    start = time.time()
+    done = subprocess.run(
+        [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--stdout", notebook],
+        cwd=clone.root, env=clone.environment | {"PYTHONPATH": str(clone.root)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert time.time() - start < 120
+    cells = [c for c in json.loads(done.stdout)["cells"] if c["cell_type"] == "code"]
+    assert any(cell["outputs"] for cell in cells)
+    assert (clone.root / "results" / "notebook").is_dir()

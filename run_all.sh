@@ -77,6 +77,9 @@ if [ -z "$python" ]; then
     export PATH=$root/.venv/bin:$PATH
 fi
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+# notebooks side by side share a GPU: none reserves all of its memory
+export TF_FORCE_GPU_ALLOW_GROWTH=${TF_FORCE_GPU_ALLOW_GROWTH:-true}
+export XLA_PYTHON_CLIENT_PREALLOCATE=${XLA_PYTHON_CLIENT_PREALLOCATE:-false}
 
 case "${1:-}" in
     --test)

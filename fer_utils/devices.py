@@ -80,16 +80,35 @@ def quiet() -> None:
         tf.get_logger().setLevel("ERROR")
 
 
-def exact() -> None:
-    """Compute float32 in float32 from here on, not in the shorter TF32 of recent GPUs."""
-    if _on_jax():
-        import jax
+@contextlib.contextmanager
+def policy(name: str) -> Iterator[None]:
+    """Layers made in the block have this Keras dtype policy."""
+    import keras
 
-        jax.config.update("jax_default_matmul_precision", "highest")
-    else:
-        import tensorflow as tf
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
-        tf.config.experimental.enable_tensor_float_32_execution(False)
+
+@contextlib.contextmanager
+def exact() -> Iterator[None]:
+    """Layers made and run in the block are float32, not in the TF32 of recent GPUs."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(policy("float32"))
+        if _on_jax():
+            import jax
+
+            stack.enter_context(jax.default_matmul_precision("highest"))
+        else:
+            from tensorflow import config
+
+            before = config.experimental.tensor_float_32_execution_enabled()
+            config.experimental.enable_tensor_float_32_execution(False)
+            stack.callback(config.experimental.enable_tensor_float_32_execution, before)
+        yield
 
 
 @contextlib.contextmanager
@@ -127,7 +146,7 @@ def array(variable: Any) -> np.ndarray:
     value = variable.value
     if _on_jax():
         return np.array(value)
-    if hasattr(value, "values"):  # one for each device, all the same
+    if hasattr(value, "values"):  # one for each device, all the same (layers.py sees to averages)
         value = value.values[0]
     return value.numpy()
 

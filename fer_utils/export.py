@@ -28,7 +28,7 @@ def export(run: results.Run, dataset: Dataset) -> dict[str, Any]:
     ResultError if a probability moves by more than 1e-3.
     """
     record = read(run)
-    if record and record["source_sha256"] == _source(run):
+    if record:
         return record
     content = _converted(run.folder / "model.keras")
     recorded = run.predictions(run.metrics["protocol"]["test"])
@@ -87,19 +87,27 @@ def quantize(run: results.Run, dataset: Dataset) -> dict[str, Any]:
 
 
 def read(run: results.Run) -> dict[str, Any] | None:
-    """The record of a run's export; None if there is none that is whole."""
-    with contextlib.suppress(OSError, ValueError):
-        if (run.folder / FILE).is_file():
-            return json.loads((run.folder / RECORD).read_text(encoding="utf-8"))
-    return None
+    """The record of a run's model.tflite; None if there is none of the network as it is now."""
+    return _record(run, FILE, RECORD)
 
 
-def int8(run: results.Run) -> Path | None:
-    """The file with int8 weights of a run's network as it is now; None if there is none."""
+def read_int8(run: results.Run) -> dict[str, Any] | None:
+    """The record of model_int8.tflite; None if there is none of the network as it is now."""
+    return _record(run, INT8_FILE, INT8_RECORD)
+
+
+def possible() -> bool:
+    """Can networks be converted? Keras must run on TensorFlow for it."""
+    import keras
+
+    return keras.backend.backend() == "tensorflow"
+
+
+def _record(run: results.Run, file: str, name: str) -> dict[str, Any] | None:
     with contextlib.suppress(OSError, ValueError, KeyError):
-        record = json.loads((run.folder / INT8_RECORD).read_text(encoding="utf-8"))
-        if (run.folder / INT8_FILE).is_file() and record["source_sha256"] == _source(run):
-            return run.folder / INT8_FILE
+        record = json.loads((run.folder / name).read_text(encoding="utf-8"))
+        if (run.folder / file).is_file() and record["source_sha256"] == _source(run):
+            return record
     return None
 
 

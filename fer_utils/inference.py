@@ -57,22 +57,26 @@ def speeds(
 
     A row for each form of a run, as it was saved and as it was exported, on request also with int8
     weights; a column `batch_N` for each batch size N, the median of the calls, at most 25, that
-    `seconds` allow after a first one, which is not counted.
+    `seconds` allow after a first one, which is not counted. ValueError for a batch that is not 1 to
+    256 images.
     """
+    if not all(1 <= batch <= max(BATCHES) for batch in batches):
+        raise ValueError(f"batch sizes are {list(batches)} but must be 1 to {max(BATCHES)}")
     rows = []
     for run in runs:
-        for form, name, read in (
-            ("Keras", "model.keras", lambda _, run=run: predictor(run)),
-            ("scikit-learn", "model.joblib", lambda _, run=run: predictor(run)),
-            ("TensorFlow Lite", export.FILE, export.predictor),
-            ("TensorFlow Lite, int8", export.INT8_FILE, export.predictor),
+        exported, small = export.read(run), int8 and export.read_int8(run)
+        for form, name, there in (
+            ("Keras", "model.keras", (run.folder / "model.keras").is_file()),
+            ("scikit-learn", "model.joblib", (run.folder / "model.joblib").is_file()),
+            ("TensorFlow Lite", export.FILE, exported),
+            ("TensorFlow Lite, int8", export.INT8_FILE, small),
         ):
-            path = run.folder / name
-            if not path.is_file() or (name == export.INT8_FILE and not int8):
+            if not there:
                 continue
+            path = run.folder / name
             row = {"run_id": run.metrics["run_id"], "seed": run.metrics["seed"], "form": form}
             row["megabytes"] = round(path.stat().st_size / 1e6, 2)
-            predict = read(path)
+            predict = export.predictor(path) if path.suffix == ".tflite" else predictor(run)
             rows.append(row | {f"batch_{b}": _speed(predict, images, b, seconds) for b in batches})
     return pd.DataFrame(rows)
 

@@ -59,6 +59,11 @@ def _fused_class() -> Any:
     import tensorflow as tf
 
     class FusedBatchNormalization(keras.layers.BatchNormalization):
+        def add_weight(self, *args: Any, **kwargs: Any) -> Any:
+            if not kwargs.get("trainable", True):  # devices that share a batch keep one average
+                kwargs["aggregation"] = "mean"
+            return super().add_weight(*args, **kwargs)
+
         def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
             rank = len(inputs.shape)
             if rank != 4 or self.axis not in (-1, 3) or not (self.scale and self.center):

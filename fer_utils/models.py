@@ -65,7 +65,9 @@ def source(id: str) -> str:
     text = inspect.getsource(sys.modules[__name__])
     for function in _BUILDERS.values():
         text = text.replace(inspect.getsource(function), "")
-    return text + inspect.getsource(_BUILDERS[id])
+    text += inspect.getsource(_BUILDERS[id])
+    # the blank lines around the others would tell how many they are
+    return "\n".join(line for line in text.splitlines() if line.strip())
 
 
 def _pixels(scale: float, offset: float) -> list[keras.layers.Layer]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import Any
 
 import cv2
 import numpy as np
@@ -51,11 +52,12 @@ def _chosen(model: str | None) -> results.Run:
     raise results.ResultError(f"no finished run of {model}; ./run_all.sh --only {model} makes one")
 
 
-def _described(run: results.Run) -> str:
+def _described(run: results.Run, small: dict[str, Any] | None) -> str:
     """The model's name, how good it is on validation, and what that means."""
     validation = run.metrics["protocol"]["validation"]
-    score = run.metrics["scores"][validation]
-    text = f"model {run.label}, {score['accuracy']:.1%} of {validation} right"
+    score = (small or run.metrics["scores"])[validation]
+    text = f"model {run.label}{', int8 weights' if small else ''}, "
+    text += f"{score['accuracy']:.1%} of {validation} right"
     if run.metrics["data"]["synthetic"]:
         text += "\ntrained on synthetic faces: what it says of a real one means nothing"
     elif score["accuracy"] < 2 / len(run.metrics["protocol"]["classes"]):
@@ -78,13 +80,14 @@ def main(arguments: list[str] | None = None) -> int:
         run = _chosen(options.model)
         photos = [preprocess.read_photo(image) for image in options.image]
         with devices.silence():
-            small = export.int8(run)  # a quarter of the size, and quicker to load
-            predict = export.predictor(small) if small else inference.predictor(run)
+            small = export.read_int8(run)  # a quarter of the size, and quicker to load
+            file = run.folder / export.INT8_FILE
+            predict = export.predictor(file) if small else inference.predictor(run)
     except (DataError, results.ResultError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     classes = run.metrics["protocol"]["classes"]
-    print(_described(run))
+    print(_described(run, small))
     for name, photo in zip(options.image, photos, strict=True):
         boxes, cut = faces(photo)
         print(f"\n{name}: {len(boxes)} face{'s' * (len(boxes) != 1)} found")

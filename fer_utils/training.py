@@ -163,12 +163,13 @@ class Training:
 
     def assemble(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Network, data and optimizer on the device; labels (n,) and weights of the images."""
-        with self._stage("build"):
-            self._build()
-        with self._stage("data"):
-            labels, weights = self._hold_data()
-        with self._stage("compile"):
-            self._compile(len(labels))
+        with devices.policy(self.precision):
+            with self._stage("build"):
+                self._build()
+            with self._stage("data"):
+                labels, weights = self._hold_data()
+            with self._stage("compile"):
+                self._compile(len(labels))
         return labels, weights
 
     def run(self) -> results.Run:
@@ -222,11 +223,8 @@ class Training:
             self.say("no GPU here: the processor is split, which shows that it works, no faster")
 
     def _build(self) -> None:
-        import keras
-
         from fer_utils import layers
 
-        keras.config.set_dtype_policy(self.precision)
         network = self._network()
         transfer.load(network, self.recipe["weights"])
         # a frozen base sees every image once, so its features are as good as the images
@@ -441,11 +439,7 @@ class Training:
         whoever loads model.keras gets the recorded probabilities on any machine; a frozen base's
         features alone have the precision of the training.
         """
-        import keras
-
-        with self._stage("evaluate"):
-            keras.config.set_dtype_policy("float32")
-            devices.exact()
+        with self._stage("evaluate"), devices.exact():
             final = self._network()
             scored = final
             if self.extractor:
@@ -476,7 +470,9 @@ class Training:
                 "images_per_second": float(np.median(rates)),
                 "stages": self.stages,
             },
-            engine=self.engine,
+            engine={key: done.metrics["environment"][key] for key in self.engine}
+            if done
+            else self.engine,
         )
         history = pd.DataFrame(self.history)
         run = results.write_run(
@@ -538,7 +534,7 @@ def main(arguments: list[str] | None = None) -> int:
                 f"{protocol['name']} protocol"
             )
         for finished in runs:
-            if finished.metrics["environment"]["backend"] == "tensorflow":  # has the converter
+            if export.possible():
                 export.export(finished, dataset)
     except (datasets.DataError, parameters.ParameterError, results.ResultError) as error:
         print(f"error: {error}", file=sys.stderr)

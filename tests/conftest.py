@@ -1,7 +1,6 @@
 """Shared fixtures: a cache folder of the session's own, the real data where it is given."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,14 +22,6 @@ def own_cache(tmp_path_factory):
     os.environ["FER_CACHE"] = str(folder)
     yield folder
     os.environ.pop("FER_CACHE") if before is None else os.environ.update(FER_CACHE=before)
-
-
-@pytest.fixture(autouse=True)
-def float32():
-    """A test that stops in the middle of a training leaves its precision to no other."""
-    yield
-    if "keras" in sys.modules:
-        sys.modules["keras"].config.set_dtype_policy("float32")
 
 
 @pytest.fixture(scope="session")

@@ -80,6 +80,35 @@ def test_two_devices_learn_what_one_learns(tmp_path, backend):
     np.testing.assert_allclose(second, first, atol=5e-3)
 
 
+COPIES = """
+import sys
+from pathlib import Path
+import numpy as np
+from fer_utils import datasets, devices, parameters, training
+from fer_utils.protocol import Task
+
+params = parameters.model("dcnn_three_class", None, train_limit=128)
+task = Task(params, datasets.load("synthetic:n=300,seed=1"), 0, training.CODE)
+made = training.Training(task, Path(sys.argv[1]), print, 2)
+with devices.spread(2):
+    made._epoch(*made.assemble())
+    averages = [weight for weight in made.net.weights if "moving" in weight.name]
+    copies = [[copy.numpy() for copy in average.value.values] for average in averages]
+print(len(copies), all(np.array_equal(one, two) for one, two in copies))
+"""
+
+
+def test_devices_that_share_a_batch_keep_one_average_in_normalisation(tmp_path):
+    """Else a resumed training, which has only one device's, would go on from others."""
+    done = subprocess.run(
+        [sys.executable, "-c", COPIES, str(tmp_path)],
+        cwd=parameters.ROOT, capture_output=True, text=True,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+    )  # fmt: skip
+    count, same = done.stdout.split()[-2:]
+    assert int(count) > 4 and same == "True", done.stderr
+
+
 SHARED = """
 import sys
 import keras

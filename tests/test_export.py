@@ -57,6 +57,8 @@ def test_speeds_have_a_row_for_each_form(finished, dataset):
     table = inference.speeds([finished], dataset.images[:8], seconds=0.05)
     assert table["form"].tolist() == ["Keras", "TensorFlow Lite"]
     assert (table[["megabytes", "batch_1", "batch_256"]] > 0).all(axis=None)
+    with pytest.raises(ValueError, match="must be 1 to 256"):
+        inference.speeds([finished], dataset.images[:8], batches=(1, 0))
 
 
 def test_int8_weights_take_a_quarter_and_keep_the_predictions(finished, dataset):
@@ -72,10 +74,13 @@ def test_int8_weights_take_a_quarter_and_keep_the_predictions(finished, dataset)
     of = finished.predictions("PublicTest")
     predicted = export.predictor(path)(dataset.images[of["index"]]).argmax(axis=1)
     assert (predicted == of["labels"]).mean() == record["PublicTest"]["accuracy"]
-    assert export.int8(finished) == path
+    assert export.read_int8(finished) == record
     table = inference.speeds([finished], dataset.images[:8], seconds=0.05, int8=True)
     assert table["form"].tolist() == ["Keras", "TensorFlow Lite", "TensorFlow Lite, int8"]
     other = keras.models.load_model(finished.folder / "model.keras", compile=False)
     other.set_weights([1 + weight for weight in other.get_weights()])
     other.save(finished.folder / "model.keras")
-    assert export.int8(finished) is None  # of a network that is no more
+    # what is there is of a network that is no more
+    assert export.read(finished) is None and export.read_int8(finished) is None
+    table = inference.speeds([finished], dataset.images[:8], seconds=0.05, int8=True)
+    assert table["form"].tolist() == ["Keras"]

@@ -146,6 +146,20 @@ def test_paper_protocol_that_trains_on_the_same_images_takes_over_the_network(da
     assert own.metrics["model"] == common.metrics["model"]
 
 
+def test_a_taken_over_network_is_recorded_with_what_it_was_trained_on(
+    dataset, tmp_path, monkeypatch
+):
+    from fer_utils import devices
+
+    limits = {"epochs": 1, "batch_size": 64, "train_limit": 50}
+    complete = parameters.protocols("six_layer_cnn", None, **limits)
+    monkeypatch.setattr(devices, "name", lambda: "the other machine's GPU")
+    training.run(complete[0], dataset, tmp_path)
+    monkeypatch.undo()
+    own = training.run(complete[1], dataset, tmp_path)
+    assert own.metrics["environment"]["device"] == "the other machine's GPU"
+
+
 def test_paper_protocol_with_other_images_is_trained_by_itself(dataset, tmp_path):
     complete = parameters.protocols("basic_cnn", None, epochs=1)
     lines = []
@@ -366,6 +380,8 @@ def test_averaged_views_are_scored_beside_the_single_view(dataset, tmp_path):
 
 
 def test_a_checkpoint_of_another_precision_is_not_gone_on_with(dataset, tmp_path, monkeypatch):
+    import keras
+
     from fer_utils import devices
 
     def interrupt(line):
@@ -374,6 +390,7 @@ def test_a_checkpoint_of_another_precision_is_not_gone_on_with(dataset, tmp_path
 
     with pytest.raises(KeyboardInterrupt):
         training.run(params(), dataset, tmp_path, say=interrupt)
+    assert keras.config.dtype_policy().name == "float32"  # what is built next is not of it
     monkeypatch.setattr(devices, "precision_for", lambda choice: "mixed_float16")
     lines = []
     run = training.run(params(), dataset, tmp_path, say=lines.append)

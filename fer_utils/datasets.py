@@ -39,6 +39,9 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"<{len(self):,} images of {len(self.classes)} classes>"
+
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the labels 0, 1, ...: all seven emotions unless classes were selected."""

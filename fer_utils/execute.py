@@ -21,7 +21,7 @@ from fer_utils.results import alive, replacing
 
 PROGRESS = (
     "epoch", "resumed", "finished run", "grid", "features of", "trained and selected", "protocol",
-    "the paper's protocol is left out", "step ", "the checkpoint",
+    "the paper's protocol is left out", "step ", "the checkpoint", "the finished run",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -34,7 +35,8 @@ def _default() -> results.Run:
     for study in STUDIES:
         runs = results.finished_runs(f"results/{study}")
         if runs:
-            return results.best_run(runs)[0]
+            of_faces = [run for run in runs if not run.metrics["data"]["synthetic"]]
+            return results.best_run(of_faces or runs)[0]
     raise results.ResultError(
         f"no finished run in results/{{{','.join(STUDIES)}}}; run the study first, "
         "or name a run's folder with --model"
@@ -43,13 +45,24 @@ def _default() -> results.Run:
 
 def _chosen(model: str | None) -> results.Run:
     """The run in a folder, or the first of a model's in the last studies; else the best of all."""
-    if model is None or model not in parameters.names("models"):
-        return results.read_run(model) if model else _default()
+    known = parameters.names("models")
+    if model is None:
+        return _default()
+    if model not in known:
+        if not Path(model).is_dir():
+            raise results.ResultError(
+                f"--model {model} is neither the folder of a run, as runs/basic_cnn/seed_0, "
+                f"nor a model; models are {', '.join(known)}"
+            )
+        return results.read_run(model)
     for study in STUDIES:
         for run in results.finished_runs(f"results/{study}"):
             if run.metrics["run_id"] == model:
                 return run
-    raise results.ResultError(f"no finished run of {model}; ./run_all.sh --only {model} makes one")
+    raise results.ResultError(
+        f"no finished run of {model} in results/{{{','.join(STUDIES)}}}; "
+        f"./run_all.sh --only {model} makes one, or give the folder of a run elsewhere"
+    )
 
 
 def _described(run: results.Run, small: dict[str, Any] | None) -> str:

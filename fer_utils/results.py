@@ -263,9 +263,20 @@ class Run:
         protocol = self.metrics["protocol"]
         return list(dict.fromkeys(protocol[role] for role in ("train", "validation", "test")))
 
+    def __repr__(self) -> str:
+        return f"<run of {self.label}, {self.metrics['protocol']['name']} protocol: {self.folder}>"
+
     def predictions(self, split: str) -> dict[str, np.ndarray]:
-        """`probabilities` float32 (n, classes), `labels` (n,), `index` (n,) into the data set."""
+        """`probabilities` float32 (n, classes), `labels` (n,), `index` (n,) into the data set.
+
+        ResultError for a split that the run has no predictions of.
+        """
         with np.load(self.folder / "predictions.npz", allow_pickle=False) as arrays:
+            known = dict.fromkeys(name.partition("/")[0] for name in arrays)
+            if split not in known:
+                raise ResultError(
+                    f"{self.folder}: no predictions of '{split}'; there are {', '.join(known)}"
+                )
             kinds = ("probabilities", "labels", "index")
             return {kind: arrays[f"{split}/{kind}"] for kind in kinds}
 

@@ -23,12 +23,14 @@ from fer_utils.parameters import ROOT, ParameterError
 from fer_utils.settings import CHAPTERS, MODEL_NOTEBOOKS, OWN_NETWORK, settings
 
 PACKAGE = Path(__file__).resolve().parent
+MISSING = "Missing output files"
 REASONS = {  # Snakemake's, in plain words
-    "Missing output files": "not made yet",
+    MISSING: "not made yet",
     "Input files updated by another job": "follows from notebooks above",
     "Params have changed since last execution": "its parameters or data have changed",
     "Set of input files has changed since last execution": "other runs than before",
     "Code has changed since last execution": "its rule has changed",
+    "Forced execution": "its run was trained again since, without the notebook",
 }
 
 
@@ -71,7 +73,7 @@ class Engine:
     def __init__(
         self, config: dict[str, Any], extra: list[str], lock: Any, name: str = "study.json"
     ) -> None:
-        self.folder, self.lock = Path(config["folder"]), lock
+        self.folder, self.lock, self.config = Path(config["folder"]), lock, config
         self.log = self.folder / "snakemake.log"
         self.counter = self.folder / ".counter"
         configuration = self.folder / name
@@ -100,7 +102,7 @@ class Engine:
     def plan(self) -> list[tuple[str, str]]:
         """The notebooks that would run, in order, each with Snakemake's reason."""
         done = subprocess.run(
-            [*self.command, "--cores", "1", "--dry-run"],
+            [*self.command, *self._replaced(), "--cores", "1", "--dry-run"],
             env=self.environment, capture_output=True, text=True, cwd=ROOT,
         )  # fmt: skip
         if done.returncode:
@@ -109,7 +111,27 @@ class Engine:
             raise RuntimeError(f"the engine, Snakemake, says: {last}; all of it is in {self.log}")
         text = done.stdout + done.stderr
         jobs = re.findall(r"^Job \d+: notebook (.+)\n(?:Reason: (.*))?", text, flags=re.MULTILINE)
-        return [(name.strip(), _plain(reason)) for name, reason in jobs]
+        return [(name.strip(), self._told(name.strip(), _plain(reason))) for name, reason in jobs]
+
+    def _told(self, name: str, reason: str) -> str:
+        run = re.fullmatch(r"04_train (\S+) seed (\d+)", name)
+        folder = self.folder / "runs" / run[1] / f"seed_{run[2]}" if run else None
+        if folder and (folder / "metrics.json").is_file() and reason == REASONS[MISSING]:
+            reason += "; the finished run is shown if parameters, data and code are the same"
+        return reason
+
+    def _replaced(self) -> list[str]:
+        """Words for Snakemake: also the notebooks whose runs were trained again without them."""
+        places = [f"runs/{m}/seed_{s}" for m in self.config["models"] for s in self.config["seeds"]]
+        stale = []
+        for place in places:
+            notebook = self.folder / place / "notebook.ipynb"
+            if notebook.is_file() and any(
+                record.stat().st_mtime > notebook.stat().st_mtime
+                for record in notebook.parent.rglob("metrics.json")
+            ):
+                stale.append(f"{place}/notebook.ipynb")
+        return ["--forcerun", *stale] if stale else []
 
     def run(self, jobs: int, total: int, after_failure: bool = False) -> int:
         """Run what is due, `jobs` notebooks at a time; Snakemake's exit status."""
@@ -118,6 +140,7 @@ class Engine:
             shutil.rmtree(self.folder / "failed", ignore_errors=True)
         for left in self.folder.rglob(".*.partial*"):  # by a killed run
             shutil.rmtree(left) if left.is_dir() else left.unlink()
+        forced = [] if after_failure else self._replaced()
         threads = max(1, (os.cpu_count() or 1) // jobs)
         limits = {"TF_NUM_INTRAOP_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
         environment = self.environment | {
@@ -128,7 +151,7 @@ class Engine:
         }
         with open(self.log, "a" if after_failure else "w", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [*self.command, "--cores", str(jobs)],
+                [*self.command, *forced, "--cores", str(jobs)],
                 env=environment, stderr=log, cwd=ROOT,
                 # held by Snakemake too: if this process is killed, the folder stays taken until
                 # Snakemake has ended

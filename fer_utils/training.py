@@ -89,6 +89,8 @@ def run(
                 f"{'s' * (made['devices'] > 1)}"
             )
             return finished
+        if (folder / "metrics.json").is_file():
+            say("the finished run there is of other parameters, data, code or seed: trained anew")
         training = Training(task, folder, say, count)
         shared = results.run_folder(study, params["id"], seed)
         if folder != shared and (shared / "metrics.json").is_file():
@@ -156,8 +158,8 @@ class Training:
         size = self.recipe["batch_size"]
         if size % count:
             raise parameters.ParameterError(
-                f"--devices is {count}, but {self.params['id']} has batches of {size} images, "
-                "which so many devices cannot share evenly"
+                f"--devices is {count}, which does not divide the batches of {size} images that "
+                f"{self.params['id']} has"
             )
         self._set_up()
 
@@ -417,6 +419,7 @@ class Training:
             with np.load(self.checkpoint, allow_pickle=False) as saved:
                 state = json.loads(str(saved["state"]))
                 if state["identity"] != self.task.identity:
+                    self.say("the checkpoint is of other parameters, data or code: training anew")
                     return 0
                 if state["engine"] != self.engine:
                     told = " ".join(str(value) for value in state["engine"].values())
@@ -495,9 +498,11 @@ def main(arguments: list[str] | None = None) -> int:
         description="Train one model without a notebook and write its run folder.",
     )
     parser.add_argument("params", help="params/models/<id>.yaml")
-    parser.add_argument("--data", default="synthetic", help="as in run_all.sh (default: synthetic)")
+    parser.add_argument("--data", required=True, help="as in run_all.sh, or synthetic")
     parser.add_argument(
-        "--results", default="results/full", help="study folder; the run goes to runs/<id>/seed_<n>"
+        "--results",
+        default="results/full",
+        help="study folder (default: %(default)s); the run goes to runs/<id>/seed_<n> in it",
     )
     parser.add_argument("--profile", help="apply the limits of this profile, as run_all.sh does")
     parser.add_argument("--on-bad", choices=["error", "skip"], default="error")
@@ -525,6 +530,12 @@ def main(arguments: list[str] | None = None) -> int:
             complete = complete[:1] if options.protocol == "official" else complete[-1:]
         dataset = datasets.load(options.data, options.on_bad, resize=options.resize)
         study = Path(options.results).absolute()
+        made_up = ", synthetic faces, not FER2013" if dataset.provenance["synthetic"] else ""
+        print(
+            f"{complete[0]['id']} on {options.data} ({len(dataset):,} images{made_up}), "
+            f"run folder {results.run_folder(study, complete[0]['id'], options.seed)}",
+            flush=True,
+        )
         runs = run_protocols(complete, dataset, study, options.seed, count=options.devices)
         for finished in runs:
             protocol, test = finished.metrics["protocol"], finished.test

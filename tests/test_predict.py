@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from runs import make_run
 
 from fer_utils import datasets, parameters, predict, training
 
@@ -32,6 +33,15 @@ def test_face_of_a_real_photo_gets_its_probabilities(run, photo, capsys):
     assert shares == sorted(shares, reverse=True)
 
 
+def test_a_run_on_real_faces_goes_before_a_better_one_on_synthetic_ones(tmp_path, monkeypatch):
+    drawn = make_run(tmp_path, "basic_cnn", synthetic=True, correct=50)
+    real = make_run(tmp_path, "deep_cnn", synthetic=False, correct=20)
+    monkeypatch.setattr(predict.results, "finished_runs", lambda study: [drawn, real])
+    assert predict._default() is real
+    monkeypatch.setattr(predict.results, "finished_runs", lambda study: [drawn])
+    assert predict._default() is drawn
+
+
 def test_face_is_cut_where_it_is(photo):
     boxes, cut = predict.faces(cv2.imread(str(photo), cv2.IMREAD_GRAYSCALE))
     (x, y, w, h) = boxes[0]
@@ -52,6 +62,7 @@ def test_wrong_input_is_one_line(run, photo, tmp_path, capsys):
         ([tmp_path / "none.png", "--model", run.folder], "none.png"),
         ([tmp_path / "text.png", "--model", run.folder], "not an image"),
         ([photo, "--model", tmp_path], "no finished run"),
+        ([photo, "--model", "basic_cn"], "models are basic_cnn"),
     ):
         assert predict.main(list(map(str, arguments))) == 2
         said = capsys.readouterr().err

@@ -149,6 +149,18 @@ def test_a_touched_file_re_runs_what_depends_on_it(clone, first, name, due):
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+def test_a_run_that_was_trained_again_without_its_notebook_is_shown_anew(clone, first):
+    record = clone.study / "runs" / "basic_cnn" / "seed_0" / "metrics.json"
+    before = record.stat()
+    clone.touch(record)
+    try:
+        assert clone.due() == {"04_train basic_cnn seed 0", *CHAPTERS}
+        assert "trained again since" in clone.run("--dry-run").stdout
+    finally:
+        os.utime(record, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert clone.due() == set()
+
+
 def test_a_changed_limit_re_runs_the_model_it_concerns(clone, first):
     profile = clone.root / "tests" / "tiny.yaml"
     before = profile.read_text()

@@ -96,6 +96,20 @@ def test_finished_run_is_presented_and_a_changed_one_is_trained(finished, datase
     assert lines[0].startswith("epoch   1/1") and changed.metrics["model"]["epochs_run"] == 1
 
 
+def test_what_a_new_recipe_does_away_with_is_told(dataset, tmp_path):
+    def interrupt(line):
+        if line.startswith("epoch   2"):
+            raise KeyboardInterrupt
+
+    lines = []
+    with pytest.raises(KeyboardInterrupt):
+        training.run(params(), dataset, tmp_path, say=interrupt)
+    for epochs in (2, 1):
+        training.run(params(epochs=epochs), dataset, tmp_path, say=lines.append)
+    assert "the checkpoint is of other parameters" in lines[0]
+    assert "the finished run there is of other parameters" in lines[3]
+
+
 def test_damaged_checkpoint_starts_training_anew(dataset, tmp_path):
     for damage in (b"", b"PK\x03\x04 cut"):
         folder = results.run_folder(tmp_path, "basic_cnn", 0)
@@ -404,6 +418,6 @@ def test_a_backend_that_is_not_there_is_one_line(monkeypatch, capsys, backend, t
 
     monkeypatch.setenv("KERAS_BACKEND", backend)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert training.main(["params/models/basic_cnn.yaml"]) == 2
+    assert training.main(["params/models/basic_cnn.yaml", "--data", "synthetic"]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: KERAS_BACKEND is {backend}") and told in error

@@ -93,7 +93,8 @@ def test_finished_run_is_presented_and_a_changed_one_is_trained(finished, datase
     assert "finished run" in lines[0] and again.metrics == finished.metrics
     lines = []
     changed = training.run(params(epochs=1), dataset, study, seed=4, say=lines.append)
-    assert lines[0].startswith("epoch   1/1") and changed.metrics["model"]["epochs_run"] == 1
+    assert "trained anew" in lines[0] and lines[1].startswith("epoch   1/1")
+    assert changed.metrics["model"]["epochs_run"] == 1
 
 
 def test_what_a_new_recipe_does_away_with_is_told(dataset, tmp_path):

@@ -46,8 +46,8 @@ def name() -> str:
     return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
 
 
-def start() -> None:
-    """Import Keras and its backend without their notes; ParameterError where there is none such."""
+def check_backend() -> None:
+    """ParameterError if KERAS_BACKEND names a backend that is unknown here or not installed."""
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend not in ("tensorflow", "jax"):
         raise ParameterError(f"KERAS_BACKEND is {backend}; valid are tensorflow, jax")
@@ -55,6 +55,11 @@ def start() -> None:
         raise ParameterError(
             f"KERAS_BACKEND is {backend}, which is not installed here: pip install {backend}"
         )
+
+
+def start() -> None:
+    """Import Keras and its backend without their notes; ParameterError where there is none such."""
+    check_backend()
     with silence():
         import keras  # noqa: F401  (computing would fix the number of devices)
 

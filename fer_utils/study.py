@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fer_utils import parameters
+from fer_utils import devices, parameters
 from fer_utils.parameters import ROOT, ParameterError
 from fer_utils.settings import CHAPTERS, MODEL_NOTEBOOKS, OWN_NETWORK, settings
 
@@ -425,6 +425,7 @@ def main(arguments: list[str] | None = None) -> int:
     own = words[: words.index("--")] if "--" in words else words
     options = parser().parse_args(own)
     try:
+        devices.check_backend()
         return run(options, words[len(own) + 1 :])
     except (ParameterError, DataError, ResultError) as error:
         if options.traceback:

@@ -63,6 +63,13 @@ def test_bad_words_on_the_command_line_are_one_message(tmp_path, words, told):
     assert not list(tmp_path.glob("*/runs"))
 
 
+def test_a_backend_that_is_not_there_stops_the_study_before_it_starts(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    done = cli("--results", str(tmp_path))
+    assert done.returncode == 2 and not list(tmp_path.iterdir())
+    assert done.stderr == "error: KERAS_BACKEND is torch; valid are tensorflow, jax\n"
+
+
 def test_broken_parameter_file_stops_the_study_before_it_starts(tmp_path, clone):
     broken = clone.root / "params" / "models" / "deep_cnn.yaml"
     good, old = broken.read_text(), broken.stat()

@@ -530,7 +530,7 @@ def main(arguments: list[str] | None = None) -> int:
             complete = complete[:1] if options.protocol == "official" else complete[-1:]
         dataset = datasets.load(options.data, options.on_bad, resize=options.resize)
         study = Path(options.results).absolute()
-        made_up = ", synthetic faces, not FER2013" if dataset.provenance["synthetic"] else ""
+        made_up = ", synthetic faces, not FER2013" if dataset.provenance.get("synthetic") else ""
         print(
             f"{complete[0]['id']} on {options.data} ({len(dataset):,} images{made_up}), "
             f"run folder {results.run_folder(study, complete[0]['id'], options.seed)}",

@@ -153,7 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
             if name not in trials:
                 raise ParameterError(f"--only: no trial '{name}'; there are {', '.join(trials)}")
         dataset = datasets.load(options.data)
-        if options.record and dataset.provenance["synthetic"]:
+        if options.record and dataset.provenance.get("synthetic"):
             raise ParameterError("--record: synthetic faces are no reference; give FER2013")
         made = run(
             options.only or list(trials), dataset, Path(options.results).absolute(), options.seed

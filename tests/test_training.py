@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_datasets import write_csv
 
 from fer_utils import datasets, parameters, results, training
 from fer_utils.schedule import Schedule
@@ -311,6 +312,15 @@ def test_killed_training_goes_on_and_ends_like_an_uninterrupted_one(
         "metrics.json", "history.csv", "predictions.npz", "model.keras",
         "model.tflite", "export.json",
     }  # fmt: skip
+
+
+def test_faces_of_a_file_are_trained_on_without_a_notebook(tmp_path, capsys):
+    path = write_csv(tmp_path / "fer2013.csv", datasets.load("synthetic:n=100,seed=1"))
+    words = ["--data", str(path), "--results", str(tmp_path), "--protocol", "official"]
+    assert training.main(["params/models/basic_cnn.yaml", *words, "--epochs", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "(100 images), run folder" in said and "PrivateTest images right" in said
+    assert results.finished_runs(tmp_path)[0].metrics["data"]["kind"] == "csv"
 
 
 def test_checkpoint_holds_no_images(dataset, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from runs import make_run
+from test_datasets import write_csv
 
 from fer_utils import datasets, network_plots, parameters, results, trials
 
@@ -95,6 +96,17 @@ def test_recorded_rows_stay_until_their_trial_is_run_again(table, tmp_path):
 def test_command_line_names_what_is_wrong(capsys):
     assert trials.main(["--data", "synthetic:n=200", "--only", "nonsense"]) == 2
     assert "no trial 'nonsense'; there are unchanged" in capsys.readouterr().err
+
+
+def test_rows_are_recorded_of_faces_from_a_file_only(table, capsys, monkeypatch, tmp_path):
+    kept = []
+    monkeypatch.setattr(trials, "run", lambda *_: table)
+    monkeypatch.setattr(trials, "record", kept.append)
+    assert trials.main(["--data", "synthetic:n=200", "--record"]) == 2
+    assert "--record: synthetic faces are no reference" in capsys.readouterr().err and not kept
+    path = write_csv(tmp_path / "fer2013.csv", datasets.load("synthetic:n=100,seed=1"))
+    assert trials.main(["--data", str(path), "--record"]) == 0
+    assert len(kept) == 1 and kept[0] is table
 
 
 def test_a_training_that_diverges_is_one_line(capsys, monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""The expressions of the faces in a photo, by a finished run.
+"""The expressions of the faces in a photo, by the committed FER-Net or a finished run.
 
 python -m fer_utils.predict IMAGE ... [--model RUN]
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
-from fer_utils import devices, export, parameters, preprocess, results
+from fer_utils import devices, export, parameters, preprocess, pretrained, results
 from fer_utils.fer2013 import DataError
 
 STUDIES = ("full", "quick", "demo")  # where a run is looked for, in this order
@@ -31,23 +31,9 @@ def faces(photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return boxes, np.array(cut, np.uint8).reshape(-1, 48, 48)
 
 
-def _default() -> results.Run:
-    for study in STUDIES:
-        runs = results.finished_runs(f"results/{study}")
-        if runs:
-            of_faces = [run for run in runs if not run.metrics["data"]["synthetic"]]
-            return results.best_run(of_faces or runs)[0]
-    raise results.ResultError(
-        f"no finished run in results/{{{','.join(STUDIES)}}}; run the study first, "
-        "or name a run's folder with --model"
-    )
-
-
-def _chosen(model: str | None) -> results.Run:
-    """The run in a folder, or the first of a model's in the last studies; else the best of all."""
+def _chosen(model: str) -> results.Run:
+    """The run in a folder, or the first of a model's in the last studies."""
     known = parameters.names("models")
-    if model is None:
-        return _default()
     if model not in known:
         if not Path(model).is_dir():
             raise results.ResultError(
@@ -65,45 +51,52 @@ def _chosen(model: str | None) -> results.Run:
     )
 
 
-def _described(run: results.Run, small: dict[str, Any] | None) -> str:
-    """The model's name, how good it is on validation, and what that means."""
+def _predictor(model: str | None) -> tuple[Callable[[np.ndarray], np.ndarray], results.Run, str]:
+    """What predicts, the run it is from, and what the model is to be called."""
+    from fer_utils import inference
+
+    if model is None:
+        run = results.Run(pretrained.RUN, pretrained.record())
+        return pretrained.predictor(pretrained.network()), run, f"{run.label}, committed weights"
+    run = _chosen(model)
+    if export.read_int8(run):  # a quarter of the size, and quicker to load
+        return export.predictor(run.folder / export.INT8_FILE), run, f"{run.label}, int8 weights"
+    return inference.predictor(run), run, run.label
+
+
+def _described(run: results.Run, name: str) -> str:
+    """The model's name, how good its network is on validation, and what that means."""
     validation = run.metrics["protocol"]["validation"]
-    score = (small or run.metrics["scores"])[validation]
-    text = f"model {run.label}{', int8 weights' if small else ''}, "
-    text += f"{score['accuracy']:.1%} of {validation} right"
+    accuracy = (export.read_int8(run) or run.metrics["scores"])[validation]["accuracy"]
+    text = f"model {name}, {accuracy:.1%} of {validation} right"
     if run.metrics["data"]["synthetic"]:
         text += "\ntrained on synthetic faces: what it says of a real one means nothing"
-    elif score["accuracy"] < 2 / len(run.metrics["protocol"]["classes"]):
+    elif accuracy < 2 / len(run.metrics["protocol"]["classes"]):
         text += "\nhardly better than chance: what it says means little"
     return text
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Print each face's probabilities; exit status 0, or 2 with one message for bad input."""
-    from fer_utils import inference
-
     parser = argparse.ArgumentParser(prog="python -m fer_utils.predict", description=__doc__)
     parser.add_argument("image", nargs="+", help="photos, .jpg or .png")
     parser.add_argument(
-        "--model", metavar="RUN", help="a run's folder or a model's id (default: the best by "
-        "validation of your last full, quick or demo study)"
+        "--model", metavar="RUN", help="a run's folder, or the id of a model in your last full, "
+        "quick or demo study (default: FER-Net with the committed weights)"
     )  # fmt: skip
     options = parser.parse_args(arguments)
     try:
-        run = _chosen(options.model)
         photos = [preprocess.read_photo(image) for image in options.image]
         with devices.silence():
-            small = export.read_int8(run)  # a quarter of the size, and quicker to load
-            file = run.folder / export.INT8_FILE
-            predict = export.predictor(file) if small else inference.predictor(run)
+            predict, run, name = _predictor(options.model)
     except (DataError, results.ResultError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     classes = run.metrics["protocol"]["classes"]
-    print(_described(run, small))
-    for name, photo in zip(options.image, photos, strict=True):
+    print(_described(run, name))
+    for image, photo in zip(options.image, photos, strict=True):
         boxes, cut = faces(photo)
-        print(f"\n{name}: {len(boxes)} face{'s' * (len(boxes) != 1)} found")
+        print(f"\n{image}: {len(boxes)} face{'s' * (len(boxes) != 1)} found")
         if not len(boxes):
             print(f"  only frontal faces of at least {SMALLEST} pixels are found")
         for (x, y, w, _), probabilities in zip(

@@ -15,12 +15,12 @@ from typing import Any
 
 import pandas as pd
 
-from fer_utils import claims, plots, results
+from fer_utils import claims, export, plots, pretrained, results
 from fer_utils.parameters import ROOT, ParameterError
 from fer_utils.results import Run
 
 FOLDER = ROOT / "results" / "reference"
-FILES = ("metrics.json", "history.csv")  # of a run; predictions and weights are too large
+FILES = ("metrics.json", "history.csv")  # of a run; its other files are too large
 KEPT = ("README.md", "trials.csv")  # not from a study
 FIGURES = ("errors/reliability.svg", "errors/coverage.svg", "errors/robustness.svg")
 
@@ -48,6 +48,9 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
     runs, others = results.on_same_data(results.finished_runs(study))
     for run in others:
         print(f"left out: {run.place} was run on other data")
+    for run in runs:
+        if run.metrics["model"].get("weights") == pretrained.CALLED:
+            raise results.ResultError(f"{run.folder}: has the reference's weights; train it first")
     if runs[0].metrics["data"]["synthetic"]:
         raise results.ResultError(f"{study}: synthetic faces are no reference; give FER2013")
     if why := claims.not_fer2013(runs[0]):
@@ -61,6 +64,10 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
         place.mkdir(parents=True)
         for name in FILES:
             shutil.copyfile(run.folder / name, place / name)
+        if place == made / pretrained.RUN.relative_to(FOLDER):
+            pretrained.save(run, place)
+            if record := export.read_int8(run):
+                results.write_text(place / export.INT8_RECORD, json.dumps(record, indent=1) + "\n")
     verdicts, comparison = claims.verdicts(runs), results.comparison(runs)
     results.save_table(comparison, made / "comparison.csv")
     results.save_table(verdicts, made / "verdicts.csv")

@@ -110,15 +110,18 @@ def _selection(
     finished = folder.glob("runs/*/seed_*/metrics.json")
     kept = [str(path.parent.relative_to(folder)) for path in finished]
     kept = [run for run in kept if model_of(run) not in models]
+    hint = f"run models first, {OWN_NETWORK} say" + (
+        ", or take its committed weights: python -m fer_utils.pretrained"
+        f" --data {options.data} --results {folder}"
+        if options.data
+        else ""
+    )
     if {"compare", "errors", "report"} & set(chapters) and not (models or kept):
-        raise ParameterError(
-            f"--only {' '.join(chapters)}: {folder} has no finished run; run models first"
-        )
+        raise ParameterError(f"--only {' '.join(chapters)}: {folder} has no finished run; {hint}")
     if OWN_NETWORK not in [*models, *map(model_of, kept)]:
         if options.only and "network" in chapters:
             raise ParameterError(
-                f"--only network: {folder} has no finished run of {OWN_NETWORK}; "
-                f"run it first, or with it: --only {OWN_NETWORK} network"
+                f"--only network: {folder} has no finished run of {OWN_NETWORK}; {hint}"
             )
         chapters = [chapter for chapter in chapters if chapter != "network"]
     return models, chapters, kept

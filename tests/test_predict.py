@@ -1,9 +1,10 @@
 """Prediction on a photo: a real one with one face, and every wrong input in one line."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
-from runs import make_run
 
 from fer_utils import datasets, parameters, predict, training
 
@@ -33,13 +34,12 @@ def test_face_of_a_real_photo_gets_its_probabilities(run, photo, capsys):
     assert shares == sorted(shares, reverse=True)
 
 
-def test_a_run_on_real_faces_goes_before_a_better_one_on_synthetic_ones(tmp_path, monkeypatch):
-    drawn = make_run(tmp_path, "basic_cnn", synthetic=True, correct=50)
-    real = make_run(tmp_path, "deep_cnn", synthetic=False, correct=20)
-    monkeypatch.setattr(predict.results, "finished_runs", lambda study: [drawn, real])
-    assert predict._default() is real
-    monkeypatch.setattr(predict.results, "finished_runs", lambda study: [drawn])
-    assert predict._default() is drawn
+def test_committed_network_predicts_without_a_study(photo, capsys):
+    assert predict.main([str(photo)]) == 0
+    said = capsys.readouterr().out
+    assert re.match(r"model FER-Net, seed 0, committed weights, \d\d\.\d% of PublicTest", said)
+    leading = next(line for line in said.splitlines() if line.startswith("    "))
+    assert leading.split()[0] == "happiness"  # the astronaut smiles
 
 
 def test_face_is_cut_where_it_is(photo):

@@ -55,9 +55,11 @@ def _predictor(model: str | None) -> tuple[Callable[[np.ndarray], np.ndarray], r
     """What predicts, the run it is from, and what the model is to be called."""
     from fer_utils import inference
 
+    devices.check_backend()
     if model is None:
         run = results.Run(pretrained.RUN, pretrained.record())
-        return pretrained.predictor(pretrained.network()), run, f"{run.label}, committed weights"
+        name = f"{run.label}, committed int8 weights; in float32"
+        return pretrained.predictor(pretrained.network()), run, name
     run = _chosen(model)
     if export.read_int8(run):  # a quarter of the size, and quicker to load
         return export.predictor(run.folder / export.INT8_FILE), run, f"{run.label}, int8 weights"
@@ -89,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
         photos = [preprocess.read_photo(image) for image in options.image]
         with devices.silence():
             predict, run, name = _predictor(options.model)
-    except (DataError, results.ResultError) as error:
+    except (DataError, parameters.ParameterError, results.ResultError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     classes = run.metrics["protocol"]["classes"]

@@ -1,36 +1,30 @@
-"""The study's own network with its committed weights (results/reference), without training.
-
-python -m fer_utils.pretrained --data PATH    scores it on your FER2013 as a run of results/full
-"""
+"""The study's own network with its committed weights (results/reference), without training."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import os
-import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer_utils import augment, datasets, devices, models, parameters, results
+from fer_utils import datasets, devices, models, parameters, results
 from fer_utils.protocol import Task
-from fer_utils.results import VIEWS
 
 if TYPE_CHECKING:
     import keras
 
 RUN = parameters.ROOT / "results" / "reference" / "runs" / "fer_net" / "seed_0"
 FILE = "weights.npz"
-CALLED = "int8, results/reference"  # the record's model.weights
+CODE = ("datasets", "evaluation", "pretrained", "protocol", "quality")
 BATCH = 256
 
 
-def save(run: results.Run, folder: Path = RUN) -> Path:
+def save(run: results.Run, folder: Path) -> Path:
     """Write a run's weights as weights.npz: kernels int8 with a scale for each filter.
 
     What is no kernel (biases, batch normalisation) stays float32.
@@ -78,12 +72,17 @@ def network(folder: Path = RUN) -> keras.Model:
         )
     except OSError as error:
         raise results.ResultError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise results.ResultError(
             f"{path}: not the weights of {metrics['run_id']} as it is built now ({error}); "
             "git checkout brings the committed file back"
         ) from None
     return made
+
+
+def available() -> bool:
+    """Are there committed weights in this checkout?"""
+    return (RUN / FILE).is_file()
 
 
 def record(folder: Path = RUN) -> dict[str, Any]:
@@ -102,77 +101,59 @@ def predictor(made: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     return lambda images: made.predict(images[..., None], batch_size=BATCH, verbose=0)
 
 
-def restore(dataset: datasets.Dataset, study: str | Path, folder: Path = RUN) -> results.Run:
-    """Score the committed network and write it as a finished run of the study.
+def runs(dataset: datasets.Dataset, study: str | Path, source: str) -> list[results.Run]:
+    """The study's finished runs on these images, else the committed network scored on them.
 
-    The record says that its weights are int8 and committed, so that a study trains in its place
-    where the model is asked for. ResultError for other images than the committed run's, and where
-    the study has a run of the model.
+    The latter only for the images that it was trained on; for others, loaded from `source`, it is
+    as `training.runs_or_examples` says.
     """
-    metrics = record(folder)
-    params, seed = metrics["params"], metrics["seed"]
-    results.same_images(results.Run(folder, metrics), dataset)
-    place = results.run_folder(study, params["id"], seed)
-    with results.locked(place):
-        if (place / "metrics.json").is_file():
-            raise results.ResultError(
-                f"{place}: there is a finished run here; name another folder with --results"
-            )
-        task = Task(params, dataset, seed, ("pretrained",))
-        task.identity["code"] = hashlib.sha256((folder / FILE).read_bytes()).hexdigest()
-        with devices.exact():
-            made = network(folder)
-            predict = predictor(made)
-            predictions = task.predictions(lambda part: predict(task.dataset.images[part]))
-            if wanted := params["training"]["views"]:
+    from fer_utils import training
 
-                def mean_of_views(part: np.ndarray) -> np.ndarray:
-                    views = augment.views(task.dataset.images[part], wanted["shift"])
-                    return np.mean([predict(view) for view in views], axis=0)
+    images = dataset.provenance["pixels_sha256"]
+    finished = results.finished_runs(study)
+    here = [run for run in finished if run.metrics["data"]["pixels_sha256"] == images]
+    alone = results.study_folder(study) == results.study_folder(results.NOTEBOOK_STUDY)
+    known = available() and record(RUN)["data"]["pixels_sha256"] == images
+    if known and not here and (alone or not finished):
+        print("no finished run on these images: FER-Net with its committed weights stands in")
+        return [restore(dataset, study, RUN)]
+    return here or training.runs_or_examples(study, source)
 
-                predictions |= task.predictions(mean_of_views, ("validation", "test"), VIEWS)
-        engine = ("backend", "precision", "device", "devices")
-        timing = ("training_seconds", "images_per_second", "stages")
+
+def restore(dataset: datasets.Dataset, study: str | Path, folder: Path = RUN) -> results.Run:
+    """The committed network as a run, scored on these images or as it was when last asked for.
+
+    It lies beside the study's runs, which stay those that were trained.
+    """
+    import keras
+
+    committed = record(folder)
+    title = f"{committed['params']['title']}, committed int8 weights"
+    params, seed = committed["params"] | {"title": title}, committed["seed"]
+    task = Task(params, dataset, seed, CODE)
+    content = (folder / FILE).read_bytes()
+    task.identity["code"] = hashlib.sha256(task.identity["code"].encode() + content).hexdigest()
+    place = results.study_folder(study) / "pretrained"
+    with results.locked(place), devices.exact():
+        if run := task.finished(place, "model.keras"):
+            return run
+        made = network(folder)
+        predict = predictor(made)
+        metrics = task.record(
+            predictions := task.predictions(lambda part: predict(task.dataset.images[part])),
+            model=committed["model"] | {"weights": "int8, results/reference"},
+            timing={"training_seconds": 0.0, "images_per_second": 0.0, "stages": {}},
+            engine={
+                "backend": keras.backend.backend(),
+                "precision": "float32",
+                "device": devices.name(),
+                "devices": 1,
+            },
+        )
         return results.write_run(
             place,
-            task.record(
-                predictions,
-                model={**metrics["model"], "weights": CALLED},
-                timing={key: metrics["timing"][key] for key in timing},
-                engine={key: metrics["environment"][key] for key in engine},
-            ),
-            results.Run(folder, metrics).history,
+            metrics,
+            results.Run(folder, committed).history,
             predictions,
             lambda staging: made.save(staging / "model.keras"),
         )
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Command line of `restore`; exit status 0, or 2 with one message."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fer_utils.pretrained",
-        description="Score the committed FER-Net on your FER2013 and write it as a finished run, "
-        "so that the chapters about runs need no training.",
-    )
-    parser.add_argument("--data", required=True, help="your FER2013, as in run_all.sh")
-    parser.add_argument(
-        "--results", default="results/full", help="the study's folder (default: %(default)s)"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        run = restore(datasets.load(options.data), options.results)
-    except (datasets.DataError, parameters.ParameterError, results.ResultError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    test = run.test
-    print(
-        f"{run.folder}: {test['accuracy']:.1%} of {test['n']:,} {run.metrics['protocol']['test']} "
-        f"images right ({test['accuracy_low']:.1%} to {test['accuracy_high']:.1%}), weights "
-        f"{CALLED}"
-    )
-    return 0
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.exit(main())

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fer_utils import parameters
+from fer_utils import parameters, pretrained
 from fer_utils.parameters import ROOT, ParameterError
 
 CHAPTERS = {
@@ -110,18 +110,19 @@ def _selection(
     finished = folder.glob("runs/*/seed_*/metrics.json")
     kept = [str(path.parent.relative_to(folder)) for path in finished]
     kept = [run for run in kept if model_of(run) not in models]
-    hint = f"run models first, {OWN_NETWORK} say" + (
-        ", or take its committed weights: python -m fer_utils.pretrained"
-        f" --data {options.data} --results {folder}"
-        if options.data
-        else ""
-    )
-    if {"compare", "errors", "report"} & set(chapters) and not (models or kept):
-        raise ParameterError(f"--only {' '.join(chapters)}: {folder} has no finished run; {hint}")
+    of_faces = not (options.data or "synthetic").startswith("synthetic")
+    about_runs = {"compare", "errors", "report"} & set(chapters)
+    if about_runs == {"errors"} and of_faces and pretrained.available():
+        about_runs = set()  # the committed network stands in
+    if about_runs and not (models or kept):
+        raise ParameterError(
+            f"--only {' '.join(chapters)}: {folder} has no finished run; run models first"
+        )
     if OWN_NETWORK not in [*models, *map(model_of, kept)]:
         if options.only and "network" in chapters:
             raise ParameterError(
-                f"--only network: {folder} has no finished run of {OWN_NETWORK}; {hint}"
+                f"--only network: {folder} has no finished run of {OWN_NETWORK}; "
+                f"run it first, or with it: --only {OWN_NETWORK} network"
             )
         chapters = [chapter for chapter in chapters if chapter != "network"]
     return models, chapters, kept

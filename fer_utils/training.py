@@ -128,25 +128,18 @@ def runs_or_examples(
 ) -> list[results.Run]:
     """The finished runs of a study, or of some models in it; ResultError if there are none.
 
-    In the folder of notebooks that are opened by themselves there is always something to show: on
-    FER2013 the committed FER-Net, on other images short runs that are made now.
+    In the folder of notebooks that are opened by themselves short runs on the images of `source`
+    are made instead, so that there is something to show.
     """
-    from fer_utils import pretrained
-
     finished = results.finished_runs(study, models or ("*",))
     if finished:
         return finished
     if results.study_folder(study) != results.study_folder(results.NOTEBOOK_STUDY):
         what = f" of {' or '.join(models)}" if models else ""
         raise results.ResultError(f"{study}: no finished run{what} here; train a model first")
-    dataset = datasets.load(source)
-    if not dataset.provenance.get("synthetic"):
-        with contextlib.suppress(results.ResultError):  # other images, or no committed weights
-            made = pretrained.restore(dataset, study)
-            print("no finished run here: FER-Net is scored with its committed weights, to have one")
-            return [made]
     examples = models or ("basic_cnn", "deep_cnn")
     print(f"no finished run here: {' and '.join(examples)} are trained briefly, to have some")
+    dataset = datasets.load(source)
     limits = {"epochs": 2, "train_limit": 1000}
     return [run(parameters.model(name, "demo", **limits), dataset, study) for name in examples]
 

@@ -10,7 +10,9 @@ import time
 import pytest
 from clones import Clone
 from conftest import ROOT
+from test_datasets import write_csv
 
+from fer_utils import datasets
 from fer_utils.datasets import USAGES
 
 pytestmark = pytest.mark.study
@@ -61,6 +63,14 @@ def test_bad_words_on_the_command_line_are_one_message(tmp_path, words, told):
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert all(word in done.stderr for word in told)
     assert not list(tmp_path.glob("*/runs"))
+
+
+def test_errors_of_the_committed_network_need_no_run(tmp_path):
+    path = write_csv(tmp_path / "fer2013.csv", datasets.load("synthetic:n=100,seed=1"))
+    words = ["--only", "errors", "--results", str(tmp_path), "--dry-run"]
+    assert "1 notebooks would run:\n  07_errors " in cli("--data", str(path), *words).stdout
+    done = cli("--data", "synthetic:n=100,seed=1", *words)
+    assert done.returncode == 2 and "has no finished run; run models first" in done.stderr
 
 
 def test_a_backend_that_is_not_there_stops_the_study_before_it_starts(tmp_path, monkeypatch):

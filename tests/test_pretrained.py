@@ -1,11 +1,12 @@
 """The committed network: small, the same as it was trained, and never taken for a trained run."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from fer_utils import datasets, export, parameters, pretrained, reference, results, training
+from fer_utils import datasets, inference, parameters, pretrained, reference, results, training
 
 
 @pytest.fixture(scope="module")
@@ -48,49 +49,75 @@ def test_kept_weights_predict_what_the_trained_ones_do(trained, kept, dataset):
 
 
 def test_eight_bits_once_more_change_nothing(kept, dataset, tmp_path):
-    run = pretrained.restore(dataset, tmp_path, kept)
-    pretrained.save(run, tmp_path / "again")
-    with np.load(kept / pretrained.FILE) as first, np.load(tmp_path / "again/weights.npz") as then:
+    pretrained.save(pretrained.restore(dataset, tmp_path, kept), tmp_path)
+    with np.load(kept / pretrained.FILE) as first, np.load(tmp_path / pretrained.FILE) as then:
         for name in first:
             np.testing.assert_allclose(first[name], then[name], rtol=1e-6)
 
 
 def test_restored_run_is_complete_and_says_what_it_is(trained, kept, dataset, tmp_path):
     run = pretrained.restore(dataset, tmp_path, kept)
-    assert results.finished_runs(tmp_path)[0].folder == run.folder
-    assert run.metrics["model"]["weights"] == "int8, results/reference"
+    assert results.read_run(run.folder).metrics == run.metrics
+    assert run.label == "FER-Net, committed int8 weights, seed 0"
+    assert run.metrics["environment"]["precision"] == "float32"
     assert run.history.equals(trained.history)
-    assert set(run.metrics["scores"]) == set(trained.metrics["scores"])
-    for split, score in run.metrics["scores"].items():
-        assert abs(score["nll"] - trained.metrics["scores"][split]["nll"]) < 0.01
-    assert export.export(run, dataset)["largest_difference"] < 1e-3
-    with pytest.raises(results.ResultError, match="there is a finished run here"):
-        pretrained.restore(dataset, tmp_path, kept)
+    for split in ("PublicTest", "PrivateTest"):
+        nll, before = (each.metrics["scores"][split]["nll"] for each in (run, trained))
+        assert abs(nll - before) < 0.01
+    saved = inference.predictor(run)(dataset.images[:5])
+    np.testing.assert_allclose(saved, pretrained.predictor(pretrained.network(kept))(
+        dataset.images[:5]), atol=1e-6)  # fmt: skip
 
 
-def test_a_model_that_is_asked_for_is_trained_in_its_place(trained, kept, dataset, tmp_path):
+def test_restored_run_is_no_run_of_the_study(kept, dataset, tmp_path):
     pretrained.restore(dataset, tmp_path, kept)
-    lines = []
-    run = training.run(trained.metrics["params"], dataset, tmp_path, say=lines.append)
-    assert lines[0].endswith("trained anew") and "weights" not in run.metrics["model"]
+    assert results.finished_runs(tmp_path) == []
 
 
-def test_reference_takes_no_restored_run(kept, dataset, tmp_path, monkeypatch):
-    run = pretrained.restore(dataset, tmp_path, kept)
-    real = run.metrics | {"data": run.metrics["data"] | {"synthetic": False}}
-    (run.folder / "metrics.json").write_text(json.dumps(real))
-    with pytest.raises(results.ResultError, match="has the reference's weights; train it first"):
-        reference.collect(tmp_path, tmp_path / "reference")
+def test_it_is_scored_once_until_other_weights_come(kept, damaged, dataset, tmp_path):
+    first = pretrained.restore(dataset, tmp_path, kept)
+    written = (first.folder / "metrics.json").stat().st_mtime_ns
+    again = pretrained.restore(dataset, tmp_path, kept)
+    assert (again.folder / "metrics.json").stat().st_mtime_ns == written
+    with np.load(damaged / pretrained.FILE) as file:
+        arrays = dict(file)
+    arrays["weight_0"] = np.zeros_like(arrays["weight_0"])
+    np.savez_compressed(damaged / pretrained.FILE, **arrays)
+    other = pretrained.restore(dataset, tmp_path, damaged)
+    assert other.metrics["scores"] != first.metrics["scores"]
 
 
-def test_other_images_are_refused(kept, tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def committed(kept, monkeypatch):
+    monkeypatch.setattr(pretrained, "RUN", kept)
+
+
+def test_committed_network_stands_in_where_no_run_is_finished(
+    committed, trained, dataset, tmp_path, capsys
+):
+    (stands_in,) = pretrained.runs(dataset, tmp_path, "synthetic:n=400,seed=1")
+    assert stands_in.folder == tmp_path / "pretrained"
+    assert "FER-Net with its committed weights stands in" in capsys.readouterr().out
+    study = trained.folder.parents[2]
+    assert [run.folder for run in pretrained.runs(dataset, study, "")] == [trained.folder]
+
+
+def test_other_images_than_its_own_are_not_given_to_it(committed, tmp_path):
     other = datasets.load("synthetic:n=400,seed=2")
-    with pytest.raises(results.ResultError, match="has other images"):
-        pretrained.restore(other, tmp_path, kept)
+    with pytest.raises(results.ResultError, match="no finished run here; train a model first"):
+        pretrained.runs(other, tmp_path, "synthetic:n=400,seed=2")
     assert not list(tmp_path.rglob("metrics.json"))
-    assert pretrained.main(["--data", "synthetic:n=400,seed=2", "--results", str(tmp_path)]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1
+
+
+def test_collected_reference_has_the_weights(trained, tmp_path, monkeypatch):
+    study, folder = tmp_path / "study", tmp_path / "reference"
+    shutil.copytree(trained.folder, study / "runs/fer_net/seed_0")
+    real = trained.metrics | {"data": trained.metrics["data"] | {"synthetic": False}}
+    (study / "runs/fer_net/seed_0/metrics.json").write_text(json.dumps(real))
+    monkeypatch.setattr(reference.claims, "not_fer2013", lambda run: "")
+    monkeypatch.setattr(reference.claims, "shortened", lambda runs: [])
+    reference.collect(study, folder)
+    assert pretrained.network(folder / "runs/fer_net/seed_0").count_params()
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,7 @@ def _converted(path: Path, int8: bool = False) -> bytes:
         convert_variables_to_constants_v2,
     )
 
+    devices.quiet()
     network = keras.models.load_model(path, compile=False)
     signature = [tf.TensorSpec((None, 48, 48, 1), tf.float32, name="pixels")]
     function = tf.function(lambda pixels: network(pixels, training=False), signature)

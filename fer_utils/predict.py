@@ -58,8 +58,7 @@ def _predictor(model: str | None) -> tuple[Callable[[np.ndarray], np.ndarray], r
     devices.check_backend()
     if model is None:
         run = results.Run(pretrained.RUN, pretrained.record())
-        name = f"{run.label}, committed int8 weights; in float32"
-        return pretrained.predictor(pretrained.network()), run, name
+        return pretrained.predictor(pretrained.network()), run, f"{run.label}, committed weights"
     run = _chosen(model)
     if export.read_int8(run):  # a quarter of the size, and quicker to load
         return export.predictor(run.folder / export.INT8_FILE), run, f"{run.label}, int8 weights"

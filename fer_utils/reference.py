@@ -23,6 +23,7 @@ FOLDER = ROOT / "results" / "reference"
 FILES = ("metrics.json", "history.csv")  # of a run; its other files are too large
 KEPT = ("README.md", "trials.csv")  # not from a study
 FIGURES = ("errors/reliability.svg", "errors/coverage.svg", "errors/robustness.svg")
+TABLES = ("errors/mcnemar.csv", "network/yardstick.csv", "network/speeds.csv")
 
 
 def read(folder: Path = FOLDER) -> list[Run]:
@@ -78,9 +79,10 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
     }
     for name, figure in figures.items():
         results.save_figure(figure, made / "figures" / f"{name}.svg")
-    for source in (results.study_folder(study) / name for name in FIGURES):
+    for name in (*FIGURES, *TABLES):
+        source = results.study_folder(study) / name
         if source.is_file():
-            shutil.copyfile(source, made / "figures" / source.name)
+            shutil.copyfile(source, made / ("figures" if name in FIGURES else "") / source.name)
     for name in KEPT:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, made / name)

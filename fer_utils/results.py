@@ -41,6 +41,7 @@ HEADINGS = {
     "accuracy_low": "low",
     "accuracy_high": "high",
     "accuracy_10_views": "accuracy of ten views",
+    "accuracy_float32": "accuracy in float32",
     "accuracy_not_in_training": "accuracy without known images",
     "train_accuracy": "accuracy in training",
     "validation_accuracy": "accuracy in validation",

@@ -142,3 +142,11 @@ def test_weights_of_another_network_are_named(damaged):
     (damaged / "metrics.json").write_text(json.dumps(record))
     with pytest.raises(results.ResultError, match="not the weights of fer_net as it is built now"):
         pretrained.network(damaged)
+
+
+def test_committed_weights_reach_what_their_record_says(fer2013_path):
+    dataset = datasets.load(fer2013_path)
+    part = dataset.usage == "PublicTest"
+    found = pretrained.predictor(pretrained.network())(dataset.images[part]).argmax(axis=1)
+    recorded = pretrained.record()["scores"]["PublicTest"]["accuracy"]
+    assert (found == dataset.labels[part]).mean() == pytest.approx(recorded, abs=0.002)

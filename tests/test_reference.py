@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from runs import make_run
 
-from fer_utils import claims, pretrained, reference, results
+from fer_utils import claims, export, pretrained, reference, results
 from fer_utils.parameters import ROOT, ParameterError
 
 NEEDS_PREDICTIONS = ("loss", "above")  # which are not committed, but for their interval
@@ -55,6 +55,31 @@ def test_every_number_of_the_readme_s_result_table_is_in_the_tables(committed):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for row in reference.summary(table("comparison.csv")).splitlines():
         assert row in text
+
+
+def test_every_number_of_the_readme_s_table_on_fer_net_is_in_its_record(committed):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    scores = pretrained.record()["scores"]
+    small = json.loads((pretrained.RUN / export.INT8_RECORD).read_text())
+
+    def written(score):
+        shares = [100 * score[f"accuracy{part}"] for part in ("", "_low", "_high")]
+        return "{:.1f} % ({:.1f} to {:.1f})".format(*shares)
+
+    for split in ("PublicTest", "PrivateTest", "PrivateTest_not_in_training"):
+        name = split.replace("_not_in_training", " without known images")
+        one, ten = scores[split], scores[split.replace("Test", "Test_10_views")]
+        eight = f"{100 * small[split]['accuracy']:.1f} %" if split in small else ""
+        row = [name, written(one), written(ten), *filter(None, [eight])]
+        assert f"| {' | '.join(row)} |" in text
+    speeds = table("speeds.csv").set_index("form")
+    for form in ("TensorFlow Lite", "TensorFlow Lite, int8"):
+        assert f"{speeds.loc[form, 'megabytes']:.2f}" in text
+        assert f"{speeds.loc[form, 'batch_1']:,.0f}" in text
+    yardstick = table("yardstick.csv").set_index("predictor")["accuracy"]
+    said = f"{yardstick['votes, random forest']:.1%} against FER-Net's "
+    said += f"{yardstick['FER-Net, seed 0']:.1%}"
+    assert said.replace("%", " %") in " ".join(text.split())
 
 
 def test_every_verdict_that_the_readme_counts_is_the_table_s(committed):

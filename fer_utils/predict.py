@@ -22,7 +22,12 @@ SMALLEST = 40  # side of a face in a photo, pixels
 
 
 def faces(photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes int (n, 4) of the faces in a grey photo, and the faces uint8 (n, 48, 48)."""
+    """Boxes int (n, 4) of the faces in a grey photo, and the faces uint8 (n, 48, 48).
+
+    A photo of 48x48 pixels is a face, as in FER2013.
+    """
+    if photo.shape == (48, 48):
+        return np.array([[0, 0, 48, 48]]), photo[None]
     boxes = preprocess.detect(photo, SMALLEST)
     cut = [
         cv2.resize(photo[y : y + h, x : x + w], (48, 48), interpolation=cv2.INTER_AREA)
@@ -40,6 +45,11 @@ def _chosen(model: str) -> results.Run:
                 f"--model {model} is neither the folder of a run, as runs/basic_cnn/seed_0, "
                 f"nor a model; models are {', '.join(known)}"
             )
+        if (
+            not (Path(model) / "predictions.npz").is_file()
+            and (Path(model) / "metrics.json").is_file()
+        ):
+            raise results.ResultError(f"{model}: a record alone, without its network")
         return results.read_run(model)
     for study in STUDIES:
         for run in results.finished_runs(f"results/{study}"):
@@ -47,7 +57,7 @@ def _chosen(model: str) -> results.Run:
                 return run
     raise results.ResultError(
         f"no finished run of {model} in results/{{{','.join(STUDIES)}}}; "
-        f"./run_all.sh --only {model} makes one, or give the folder of a run elsewhere"
+        f"./run_all.sh --data PATH --only {model} makes one, or give the folder of a run elsewhere"
     )
 
 
@@ -56,9 +66,11 @@ def _predictor(model: str | None) -> tuple[Callable[[np.ndarray], np.ndarray], r
     from fer_utils import inference
 
     devices.check_backend()
-    if model is None:
-        run = results.Run(pretrained.RUN, pretrained.record())
-        return pretrained.predictor(pretrained.network()), run, f"{run.label}, committed weights"
+    committed = pretrained.RUN if model is None else Path(model)
+    if model is None or (committed / pretrained.FILE).is_file():
+        run = results.Run(committed, pretrained.record(committed))
+        network = pretrained.network(committed)
+        return pretrained.predictor(network), run, f"{run.label}, committed weights"
     run = _chosen(model)
     if export.read_int8(run):  # a quarter of the size, and quicker to load
         return export.predictor(run.folder / export.INT8_FILE), run, f"{run.label}, int8 weights"
@@ -97,7 +109,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(_described(run, name))
     for image, photo in zip(options.image, photos, strict=True):
         boxes, cut = faces(photo)
-        print(f"\n{image}: {len(boxes)} face{'s' * (len(boxes) != 1)} found")
+        count = f"{len(boxes)} face{'s' * (len(boxes) != 1)}"
+        print(f"\n{image}: {count} found in {photo.shape[1]} x {photo.shape[0]} pixels")
         if not len(boxes):
             print(f"  only frontal faces of at least {SMALLEST} pixels are found")
         for (x, y, w, _), probabilities in zip(

@@ -52,6 +52,7 @@ def network(folder: Path = RUN) -> keras.Model:
 
     ResultError if there are none here or if they are not of the network that the code builds.
     """
+    devices.quiet()
     path, metrics = folder / FILE, record(folder)
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -97,15 +98,14 @@ def record(folder: Path = RUN) -> dict[str, Any]:
 
 def predictor(made: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """Probabilities float32 (n, classes) of images uint8 (n, 48, 48), by `network()`."""
-    devices.quiet()
     return lambda images: made.predict(images[..., None], batch_size=BATCH, verbose=0)
 
 
 def runs(dataset: datasets.Dataset, study: str | Path, source: str) -> list[results.Run]:
     """The study's finished runs on these images, else the committed network scored on them.
 
-    The latter only for the images that it was trained on; for others, loaded from `source`, it is
-    as `training.runs_or_examples` says.
+    For synthetic images, and where the study has runs on other images, it is as
+    `training.runs_or_examples` says.
     """
     from fer_utils import training
 
@@ -113,9 +113,11 @@ def runs(dataset: datasets.Dataset, study: str | Path, source: str) -> list[resu
     finished = results.finished_runs(study)
     here = [run for run in finished if run.metrics["data"]["pixels_sha256"] == images]
     alone = results.study_folder(study) == results.study_folder(results.NOTEBOOK_STUDY)
-    known = available() and record(RUN)["data"]["pixels_sha256"] == images
-    if known and not here and (alone or not finished):
+    possible = available() and not dataset.provenance.get("synthetic")
+    if possible and not here and (alone or not finished):
         print("no finished run on these images: FER-Net with its committed weights stands in")
+        if record(RUN)["data"]["pixels_sha256"] != images:
+            print("they are not, pixel for pixel, those that it was trained on")
         return [restore(dataset, study, RUN)]
     return here or training.runs_or_examples(study, source)
 

@@ -121,12 +121,13 @@ def choose(names: list[str], data: dict[str, Any], folder: Path = FOLDER) -> lis
     for name in names:
         if name not in known:
             raise ParameterError(f"the reference has no run of {name}; it has {', '.join(known)}")
-    wanted = runs[0].metrics["data"]["pixels_sha256"]
+    made_on = runs[0].metrics["data"]
+    wanted = made_on["pixels_sha256"]
     if data["pixels_sha256"] != wanted:
         raise ParameterError(
             f"{data['source']}: not the images of the reference (sha256 of all pixels "
             f"{data['pixels_sha256'][:12]}..., the reference has {wanted[:12]}...); give the whole "
-            "FER2013"
+            f"FER2013 as it was there, {made_on['kind']}: {made_on['source']}"
         )
     return names or [fastest.metrics["run_id"]]
 

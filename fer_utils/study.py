@@ -359,9 +359,11 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
             "--on-bad skip leaves them out"
         )
     with results.locked(folder) as lock:
-        engine = Engine(config, extra, lock)
+        name = "planned.json" if options.dry_run else "study.json"
+        engine = Engine(config, extra, lock, name)
         plan = engine.plan()
         if options.dry_run:
+            (folder / name).unlink()
             print(f"\n{len(plan)} notebooks would run" + (":" if plan else "; all are up to date"))
             for name, reason in plan:
                 print(f"  {name:<32} {reason}")

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_utils import datasets, parameters, predict, training
+from fer_utils import datasets, parameters, predict, pretrained, training
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,14 @@ def test_face_is_cut_where_it_is(photo):
     assert cut.shape == (1, 48, 48) and cut.dtype == np.uint8
 
 
+def test_an_image_of_fer2013_s_size_is_a_face(tmp_path, capsys):
+    path = tmp_path / "face.png"
+    cv2.imwrite(str(path), datasets.load("synthetic:n=100,seed=1").images[0])
+    assert predict.main([str(path), "--model", str(pretrained.RUN)]) == 0
+    said = capsys.readouterr().out
+    assert "1 face found in 48 x 48 pixels" in said and "FER-Net, seed 0, committed" in said
+
+
 def test_photo_without_a_face_is_told(run, tmp_path, capsys):
     path = tmp_path / "grey.png"
     cv2.imwrite(str(path), np.full((200, 300), 127, np.uint8))
@@ -62,6 +70,7 @@ def test_wrong_input_is_one_line(run, photo, tmp_path, capsys):
         ([tmp_path / "none.png", "--model", run.folder], "none.png"),
         ([tmp_path / "text.png", "--model", run.folder], "not an image"),
         ([photo, "--model", tmp_path], "no finished run"),
+        ([photo, "--model", pretrained.RUN.parents[1] / "hog_svm/seed_0"], "a record alone"),
         ([photo, "--model", "basic_cn"], "models are basic_cnn"),
     ):
         assert predict.main(list(map(str, arguments))) == 2

@@ -1,5 +1,6 @@
 """The committed network: small, the same as it was trained, and never taken for a trained run."""
 
+import dataclasses
 import json
 import shutil
 
@@ -92,20 +93,31 @@ def committed(kept, monkeypatch):
     monkeypatch.setattr(pretrained, "RUN", kept)
 
 
+def of_faces(dataset):
+    """The same images, as if they were no synthetic ones."""
+    return dataclasses.replace(dataset, provenance=dataset.provenance | {"synthetic": False})
+
+
 def test_committed_network_stands_in_where_no_run_is_finished(
     committed, trained, dataset, tmp_path, capsys
 ):
-    (stands_in,) = pretrained.runs(dataset, tmp_path, "synthetic:n=400,seed=1")
+    (stands_in,) = pretrained.runs(of_faces(dataset), tmp_path, "")
     assert stands_in.folder == tmp_path / "pretrained"
-    assert "FER-Net with its committed weights stands in" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "FER-Net with its committed weights stands in" in said and "pixel" not in said
     study = trained.folder.parents[2]
     assert [run.folder for run in pretrained.runs(dataset, study, "")] == [trained.folder]
 
 
-def test_other_images_than_its_own_are_not_given_to_it(committed, tmp_path):
-    other = datasets.load("synthetic:n=400,seed=2")
+def test_other_pixels_than_it_was_trained_on_are_told(committed, tmp_path, capsys):
+    other = of_faces(datasets.load("synthetic:n=400,seed=2"))
+    assert len(pretrained.runs(other, tmp_path, "")) == 1
+    assert "not, pixel for pixel, those that it was trained on" in capsys.readouterr().out
+
+
+def test_synthetic_faces_are_not_given_to_it(committed, dataset, tmp_path):
     with pytest.raises(results.ResultError, match="no finished run here; train a model first"):
-        pretrained.runs(other, tmp_path, "synthetic:n=400,seed=2")
+        pretrained.runs(dataset, tmp_path, "synthetic:n=400,seed=1")
     assert not list(tmp_path.rglob("metrics.json"))
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from fer_utils import devices, export
 from fer_utils.results import ResultError, Run, read_run
+
+if TYPE_CHECKING:
+    import keras
 
 BATCHES = (1, 256)  # images at once where speed is measured
 
@@ -35,7 +39,11 @@ def predictor(run: Run) -> Callable[[np.ndarray], np.ndarray]:
     import keras
 
     devices.quiet()
-    network = keras.models.load_model(run.folder / "model.keras", compile=False)
+    return of_network(keras.models.load_model(run.folder / "model.keras", compile=False))
+
+
+def of_network(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """Probabilities float32 (n, classes) of images uint8 (n, 48, 48), by a network."""
 
     def predict(images: np.ndarray) -> np.ndarray:
         # batch by batch: Keras' own loop costs more than a small network on one image

@@ -45,11 +45,11 @@ def _chosen(model: str) -> results.Run:
                 f"--model {model} is neither the folder of a run, as runs/basic_cnn/seed_0, "
                 f"nor a model; models are {', '.join(known)}"
             )
-        if (
-            not (Path(model) / "predictions.npz").is_file()
-            and (Path(model) / "metrics.json").is_file()
-        ):
-            raise results.ResultError(f"{model}: a record alone, without its network")
+        folder = Path(model)
+        if (folder / "metrics.json").is_file() and not (folder / "predictions.npz").is_file():
+            raise results.ResultError(
+                f"--model {model}: a record alone; give a run's folder that has its network"
+            )
         return results.read_run(model)
     for study in STUDIES:
         for run in results.finished_runs(f"results/{study}"):
@@ -70,7 +70,7 @@ def _predictor(model: str | None) -> tuple[Callable[[np.ndarray], np.ndarray], r
     if model is None or (committed / pretrained.FILE).is_file():
         run = results.Run(committed, pretrained.record(committed))
         network = pretrained.network(committed)
-        return pretrained.predictor(network), run, f"{run.label}, committed weights"
+        return inference.of_network(network), run, f"{run.label}, committed weights"
     run = _chosen(model)
     if export.read_int8(run):  # a quarter of the size, and quicker to load
         return export.predictor(run.folder / export.INT8_FILE), run, f"{run.label}, int8 weights"

@@ -6,13 +6,12 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer_utils import datasets, devices, models, parameters, results
+from fer_utils import datasets, devices, inference, models, parameters, results
 from fer_utils.protocol import Task
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 RUN = parameters.ROOT / "results" / "reference" / "runs" / "fer_net" / "seed_0"
 FILE = "weights.npz"
 CODE = ("datasets", "evaluation", "pretrained", "protocol", "quality")
-BATCH = 256
 
 
 def save(run: results.Run, folder: Path) -> Path:
@@ -96,11 +94,6 @@ def record(folder: Path = RUN) -> dict[str, Any]:
         ) from None
 
 
-def predictor(made: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """Probabilities float32 (n, classes) of images uint8 (n, 48, 48), by `network()`."""
-    return lambda images: made.predict(images[..., None], batch_size=BATCH, verbose=0)
-
-
 def runs(dataset: datasets.Dataset, study: str | Path, source: str) -> list[results.Run]:
     """The study's finished runs on these images, else the committed network scored on them.
 
@@ -140,7 +133,7 @@ def restore(dataset: datasets.Dataset, study: str | Path, folder: Path = RUN) ->
         if run := task.finished(place, "model.keras"):
             return run
         made = network(folder)
-        predict = predictor(made)
+        predict = inference.of_network(made)
         metrics = task.record(
             predictions := task.predictions(lambda part: predict(task.dataset.images[part])),
             model=committed["model"] | {"weights": "int8, results/reference"},

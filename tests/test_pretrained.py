@@ -40,7 +40,7 @@ def damaged(kept, tmp_path):
 
 def test_kept_weights_predict_what_the_trained_ones_do(trained, kept, dataset):
     recorded = trained.predictions("PrivateTest")
-    predict = pretrained.predictor(pretrained.network(kept))
+    predict = inference.of_network(pretrained.network(kept))
     found = predict(dataset.images[recorded["index"]])
     assert found.shape == recorded["probabilities"].shape and found.dtype == np.float32
     assert np.abs(found - recorded["probabilities"]).max() < 0.02
@@ -66,7 +66,7 @@ def test_restored_run_is_complete_and_says_what_it_is(trained, kept, dataset, tm
         nll, before = (each.metrics["scores"][split]["nll"] for each in (run, trained))
         assert abs(nll - before) < 0.01
     saved = inference.predictor(run)(dataset.images[:5])
-    np.testing.assert_allclose(saved, pretrained.predictor(pretrained.network(kept))(
+    np.testing.assert_allclose(saved, inference.of_network(pretrained.network(kept))(
         dataset.images[:5]), atol=1e-6)  # fmt: skip
 
 
@@ -159,6 +159,6 @@ def test_weights_of_another_network_are_named(damaged):
 def test_committed_weights_reach_what_their_record_says(fer2013_path):
     dataset = datasets.load(fer2013_path)
     part = dataset.usage == "PublicTest"
-    found = pretrained.predictor(pretrained.network())(dataset.images[part]).argmax(axis=1)
+    found = inference.of_network(pretrained.network())(dataset.images[part]).argmax(axis=1)
     recorded = pretrained.record()["scores"]["PublicTest"]["accuracy"]
     assert (found == dataset.labels[part]).mean() == pytest.approx(recorded, abs=0.002)

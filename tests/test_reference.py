@@ -99,12 +99,8 @@ def test_reference_is_small_and_of_real_data(committed):
     assert sum(path.stat().st_size for path in files) < 2_000_000
     assert weights.stat().st_size <= 2_000_000
     assert not any(run.metrics["data"]["synthetic"] for run in committed)
-    assert {path.suffix for path in files} <= {
-        ".json",
-        ".csv",
-        ".svg",
-        ".md",
-    }  # no picture of pixels
+    kinds = {path.suffix for path in files}
+    assert kinds <= {".json", ".csv", ".svg", ".md"}  # no picture of pixels
 
 
 @pytest.fixture

@@ -117,18 +117,20 @@ def robustness(tables: dict[str, pd.DataFrame], names: dict[str, str]) -> Figure
 
 
 def by_property(tables: dict[str, pd.DataFrame], names: dict[str, str]) -> Figure:
-    """Accuracy in five equal parts of the images, from the lowest to the highest of a property.
+    """Accuracy with its interval in five parts of the images, from a property's lowest to highest.
 
-    `tables` by run id, with columns property, part (1 to 5) and accuracy.
+    `tables` of `errors.by_fifth`, by run id.
     """
     properties = list(dict.fromkeys(next(iter(tables.values()))["property"]))
+    step = 0.12  # the models side by side, for their intervals not to cover each other
     figure, axes = panels(1, len(properties), (2.5 * len(properties), 3))
     for axis, name in zip(axes[0], properties, strict=True):
-        for run_id, table in tables.items():
+        for k, (run_id, table) in enumerate(tables.items()):
             part = table[table["property"] == name]
-            axis.plot(
-                part["part"], part["accuracy"], "o-", markersize=3,
-                color=model_colour(run_id), label=names[run_id],
+            values, places = part["accuracy"], part["part"] + step * (k - (len(tables) - 1) / 2)
+            axis.errorbar(
+                places, values, [values - part["accuracy_low"], part["accuracy_high"] - values],
+                fmt="o-", markersize=3, capsize=2, color=model_colour(run_id), label=names[run_id],
             )  # fmt: skip
         axis.set(title=name, xticks=[1, 5], xticklabels=["lowest\nfifth", "highest\nfifth"])
         axis.yaxis.set_major_formatter(PercentFormatter(1, 0))

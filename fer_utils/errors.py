@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fer_utils import results
+from fer_utils.evaluation import accuracy_interval
 from fer_utils.results import VIEWS, Run
 
 SCORE = ("n", "accuracy", "accuracy_low", "accuracy_high")
@@ -92,9 +93,10 @@ def confused(tested: Tested, classes: list[str], most: int = 10) -> pd.DataFrame
 
 
 def by_fifth(properties: pd.DataFrame, correct: np.ndarray) -> pd.DataFrame:
-    """Accuracy in five equal parts of the images by each property: property, part, n, accuracy.
+    """Accuracy in five equal parts of the images by each property.
 
-    Part 1 has the lowest values. Images of which a property is unknown (NaN) are left out of it.
+    Columns: property, part (1 has the lowest values), n, accuracy, accuracy_low and _high (95 %
+    interval). Images of which a property is unknown (NaN) are left out of it.
     """
     rows = []
     for name, values in properties.items():
@@ -102,9 +104,11 @@ def by_fifth(properties: pd.DataFrame, correct: np.ndarray) -> pd.DataFrame:
         order = known[np.argsort(values.to_numpy()[known], kind="stable")]
         for part, places in enumerate(np.array_split(order, 5), 1):
             if len(places):
-                accuracy = float(correct[places].mean())
-                rows.append((name, part, len(places), accuracy))
-    return pd.DataFrame(rows, columns=["property", "part", "n", "accuracy"])
+                right, n = int(correct[places].sum()), len(places)
+                rows.append((name, part, n, right / n, *accuracy_interval(right, n)))
+    return pd.DataFrame(
+        rows, columns=["property", "part", "n", "accuracy", "accuracy_low", "accuracy_high"]
+    )
 
 
 def by_views(runs: list[Run]) -> pd.DataFrame:

@@ -20,8 +20,9 @@ from fer_utils.parameters import ROOT, ParameterError
 from fer_utils.results import alive, replacing
 
 PROGRESS = (
-    "epoch", "resumed", "finished run", "grid", "features of", "trained and selected", "protocol",
-    "the paper's protocol is left out", "step ", "the checkpoint", "the finished run",
+    "epoch", "resumed", "finished run", "no finished run", "grid", "features of",
+    "trained and selected", "protocol", "the paper's protocol is left out", "step ",
+    "the checkpoint", "the finished run",
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fer_utils import devices, export, parameters, preprocess, pretrained, results
+from fer_utils import commands, devices, export, parameters, preprocess, pretrained, results
 from fer_utils.fer2013 import DataError
 
 STUDIES = ("full", "quick", "demo")  # where a run is looked for, in this order
@@ -89,8 +89,42 @@ def _described(run: results.Run, name: str) -> str:
     return text
 
 
+def _show(
+    image: str, photo: np.ndarray, predict: Callable[[np.ndarray], np.ndarray], classes: list[str]
+) -> None:
+    boxes, cut = faces(photo)
+    count = f"{len(boxes)} face{'s' * (len(boxes) != 1)}"
+    print(f"\n{image}: {count} found in {photo.shape[1]} x {photo.shape[0]} pixels")
+    if not len(boxes):
+        print(f"  only frontal faces of at least {SMALLEST} pixels are found")
+        return
+    for (x, y, w, _), probabilities in zip(boxes, predict(cut), strict=True):
+        print(f"  face at column {x}, row {y}, {w} pixels wide")
+        for label in np.argsort(-probabilities):
+            share = probabilities[label]
+            print(f"    {classes[label]:<10} {share:6.1%} {'#' * round(40 * share)}")
+
+
+def _predict(options: argparse.Namespace) -> None:
+    photos, faults = {}, []
+    for image in options.image:
+        try:
+            photos[image] = preprocess.read_photo(image)
+        except DataError as error:
+            faults.append(str(error))
+    with devices.silence():
+        predict, run, name = _predictor(options.model)
+    if photos:
+        print(_described(run, name))
+    for image, photo in photos.items():
+        _show(image, photo, predict, run.metrics["protocol"]["classes"])
+    if faults:  # last, where it is seen, and after what could be done
+        sys.stdout.flush()
+        raise DataError("; ".join(faults))
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Print each face's probabilities; exit status 0, or 2 with one message for bad input."""
+    """Print the probabilities of every face in every photo that can be read; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m fer_utils.predict", description=__doc__)
     parser.add_argument("image", nargs="+", help="photos, .jpg or .png")
     parser.add_argument(
@@ -98,29 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
         "quick or demo study (default: FER-Net with the committed weights)"
     )  # fmt: skip
     options = parser.parse_args(arguments)
-    try:
-        photos = [preprocess.read_photo(image) for image in options.image]
-        with devices.silence():
-            predict, run, name = _predictor(options.model)
-    except (DataError, parameters.ParameterError, results.ResultError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    classes = run.metrics["protocol"]["classes"]
-    print(_described(run, name))
-    for image, photo in zip(options.image, photos, strict=True):
-        boxes, cut = faces(photo)
-        count = f"{len(boxes)} face{'s' * (len(boxes) != 1)}"
-        print(f"\n{image}: {count} found in {photo.shape[1]} x {photo.shape[0]} pixels")
-        if not len(boxes):
-            print(f"  only frontal faces of at least {SMALLEST} pixels are found")
-        for (x, y, w, _), probabilities in zip(
-            boxes, predict(cut) if len(cut) else (), strict=True
-        ):
-            print(f"  face at column {x}, row {y}, {w} pixels wide")
-            for label in np.argsort(-probabilities):
-                share = probabilities[label]
-                print(f"    {classes[label]:<10} {share:6.1%} {'#' * round(40 * share)}")
-    return 0
+    return commands.status(lambda: _predict(options))
 
 
 if __name__ == "__main__":

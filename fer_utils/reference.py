@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from fer_utils import claims, export, plots, pretrained, results
+from fer_utils import claims, commands, export, plots, pretrained, results
 from fer_utils.parameters import ROOT, ParameterError
 from fer_utils.results import Run
 
@@ -153,21 +153,21 @@ def compare(runs: list[Run], folder: Path = FOLDER) -> pd.DataFrame:
     return table.assign(inside=table["here"].between(table["low"], table["high"]))
 
 
+def _collect(options: argparse.Namespace) -> None:
+    runs = collect(options.study)
+    print(summary(results.comparison(runs)))
+    size = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
+    print(f"\n{len(runs)} runs in {FOLDER}, {size / 1e6:.2f} MB")
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Command line: collect a study's results; exit status 0, or 2 with one message."""
+    """Command line: collect a study's results; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m fer_utils.reference", description="Collect results/reference from a study."
     )
     parser.add_argument("study", help="folder of a finished study on FER2013, results/full say")
-    try:
-        runs = collect(parser.parse_args(arguments).study)
-    except (results.ResultError, ParameterError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(summary(results.comparison(runs)))
-    size = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
-    print(f"\n{len(runs)} runs in {FOLDER}, {size / 1e6:.2f} MB")
-    return 0
+    options = parser.parse_args(arguments)
+    return commands.status(lambda: _collect(options))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import pandas as pd
 from fer_utils import (
     augment,
     balance,
+    commands,
     datasets,
     devices,
     evaluation,
@@ -489,10 +490,41 @@ class Training:
         return run
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line of the headless training; exit status 0, or 2 with one message."""
+def _train(options: argparse.Namespace) -> None:
     from fer_utils import export
 
+    limits = {} if options.epochs is None else {"epochs": options.epochs}
+    devices.start()
+    if options.seed < 0:
+        raise parameters.ParameterError(f"--seed is {options.seed} but must be at least 0")
+    if options.devices < 1:
+        raise parameters.ParameterError(f"--devices is {options.devices}; give at least 1")
+    complete = parameters.protocols(options.params, options.profile, **limits)
+    if options.protocol:
+        complete = complete[:1] if options.protocol == "official" else complete[-1:]
+    dataset = datasets.load(options.data, options.on_bad, resize=options.resize)
+    study = Path(options.results).absolute()
+    made_up = ", synthetic faces, not FER2013" if dataset.provenance.get("synthetic") else ""
+    print(
+        f"{complete[0]['id']} on {options.data} ({len(dataset):,} images{made_up}), "
+        f"run folder {results.run_folder(study, complete[0]['id'], options.seed)}",
+        flush=True,
+    )
+    runs = run_protocols(complete, dataset, study, options.seed, count=options.devices)
+    for finished in runs:
+        protocol, test = finished.metrics["protocol"], finished.test
+        print(
+            f"{finished.folder}: {test['accuracy']:.1%} of {test['n']:,} {protocol['test']} "
+            f"images right ({test['accuracy_low']:.1%} to {test['accuracy_high']:.1%}), "
+            f"{protocol['name']} protocol"
+        )
+    for finished in runs:
+        if export.possible():
+            export.export(finished, dataset)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line of the headless training; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m fer_utils.training",
         description="Train one model without a notebook and write its run folder.",
@@ -518,45 +550,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="the common protocol or the paper's own only (default: both)",
     )
     options = parser.parse_args(arguments)
-    limits = {} if options.epochs is None else {"epochs": options.epochs}
-    try:
-        devices.start()
-        if options.seed < 0:
-            raise parameters.ParameterError(f"--seed is {options.seed} but must be at least 0")
-        if options.devices < 1:
-            raise parameters.ParameterError(f"--devices is {options.devices}; give at least 1")
-        complete = parameters.protocols(options.params, options.profile, **limits)
-        if options.protocol:
-            complete = complete[:1] if options.protocol == "official" else complete[-1:]
-        dataset = datasets.load(options.data, options.on_bad, resize=options.resize)
-        study = Path(options.results).absolute()
-        made_up = ", synthetic faces, not FER2013" if dataset.provenance.get("synthetic") else ""
-        print(
-            f"{complete[0]['id']} on {options.data} ({len(dataset):,} images{made_up}), "
-            f"run folder {results.run_folder(study, complete[0]['id'], options.seed)}",
-            flush=True,
-        )
-        runs = run_protocols(complete, dataset, study, options.seed, count=options.devices)
-        for finished in runs:
-            protocol, test = finished.metrics["protocol"], finished.test
-            print(
-                f"{finished.folder}: {test['accuracy']:.1%} of {test['n']:,} {protocol['test']} "
-                f"images right ({test['accuracy_low']:.1%} to {test['accuracy_high']:.1%}), "
-                f"{protocol['name']} protocol"
-            )
-        for finished in runs:
-            if export.possible():
-                export.export(finished, dataset)
-    except (datasets.DataError, parameters.ParameterError, results.ResultError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except FloatingPointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on after the last epoch", file=sys.stderr)
-        return 130
-    return 0
+    return commands.status(lambda: _train(options), commands.AFTER_EPOCH)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from fer_utils import claims, datasets, devices, parameters, results, training, transfer
+from fer_utils import claims, commands, datasets, devices, parameters, results, training, transfer
 from fer_utils.parameters import PARAMS, ROOT, ParameterError
 from fer_utils.results import VIEWS
 
@@ -133,8 +133,26 @@ def record(made: pd.DataFrame, path: Path = RECORD) -> pd.DataFrame:
     return made
 
 
+def _try(options: argparse.Namespace) -> None:
+    devices.start()
+    trials = read()
+    if options.seed < 0:
+        raise ParameterError(f"--seed is {options.seed} but must be at least 0")
+    for name in options.only or ():
+        if name not in trials:
+            raise ParameterError(f"--only: no trial '{name}'; there are {', '.join(trials)}")
+    dataset = datasets.load(options.data)
+    if options.record and dataset.provenance.get("synthetic"):
+        raise ParameterError("--record: synthetic faces are no reference; give FER2013")
+    study = Path(options.results).absolute()
+    made = run(options.only or list(trials), dataset, study, options.seed)
+    if options.record:
+        record(made)
+    print(f"\n{made[['trial', 'accuracy', 'gain', 'minutes']].to_string(index=False)}")
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; exit status 0, 1 for a diverged training, or 2 for bad input, one message."""
+    """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m fer_utils.trials", description=__doc__)
     parser.add_argument("--data", required=True, help="as in run_all.sh")
     parser.add_argument("--results", default="results/trials", help="folder of the trials' runs")
@@ -144,33 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--record", action="store_true", help="enter the rows in results/reference/trials.csv"
     )
     options = parser.parse_args(arguments)
-    try:
-        devices.start()
-        trials = read()
-        if options.seed < 0:
-            raise ParameterError(f"--seed is {options.seed} but must be at least 0")
-        for name in options.only or ():
-            if name not in trials:
-                raise ParameterError(f"--only: no trial '{name}'; there are {', '.join(trials)}")
-        dataset = datasets.load(options.data)
-        if options.record and dataset.provenance.get("synthetic"):
-            raise ParameterError("--record: synthetic faces are no reference; give FER2013")
-        made = run(
-            options.only or list(trials), dataset, Path(options.results).absolute(), options.seed
-        )
-        if options.record:
-            record(made)
-    except (ParameterError, datasets.DataError, results.ResultError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except FloatingPointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on after the last epoch", file=sys.stderr)
-        return 130
-    print(f"\n{made[['trial', 'accuracy', 'gain', 'minutes']].to_string(index=False)}")
-    return 0
+    return commands.status(lambda: _try(options), commands.AFTER_EPOCH)
 
 
 if __name__ == "__main__":

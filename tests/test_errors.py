@@ -51,6 +51,9 @@ def test_fifths_go_from_low_to_high_and_leave_out_the_unknown():
     table = errors.by_fifth(values, correct)
     assert table["n"].tolist() == [2] * 5
     assert table["accuracy"].tolist() == [0, 0, 0.5, 1, 1]
+    assert (table["accuracy_low"] <= table["accuracy"]).all()
+    assert (table["accuracy_high"] >= table["accuracy"]).all()
+    assert table["accuracy_low"][2] == pytest.approx(0.0945, abs=1e-4)  # Wilson, 1 of 2
 
 
 def test_ten_views_stand_beside_one(tmp_path):

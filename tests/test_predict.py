@@ -64,6 +64,15 @@ def test_photo_without_a_face_is_told(run, tmp_path, capsys):
     assert "0 faces found" in capsys.readouterr().out
 
 
+def test_a_file_that_is_no_photo_does_not_keep_the_others_from_being_shown(photo, tmp_path, capsys):
+    (tmp_path / "text.png").write_text("no picture")
+    assert predict.main([str(tmp_path / "text.png"), str(photo), str(tmp_path / "none.png")]) == 2
+    said = capsys.readouterr()
+    assert "astronaut.png: 1 face found" in said.out and "happiness" in said.out
+    assert said.err.startswith("error:") and said.err.count("\n") == 1
+    assert "text.png" in said.err and "none.png" in said.err
+
+
 def test_wrong_input_is_one_line(run, photo, tmp_path, capsys):
     (tmp_path / "text.png").write_text("no picture")
     for arguments, words in (

@@ -60,7 +60,8 @@ def check_backend() -> None:
 def start() -> None:
     """Import Keras and its backend without their notes; ParameterError where there is none such."""
     check_backend()
-    with silence():
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with silence():  # TensorFlow prints some notes at any level
         import keras  # noqa: F401  (computing would fix the number of devices)
 
 

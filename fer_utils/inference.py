@@ -34,12 +34,17 @@ def predictor(run: Run) -> Callable[[np.ndarray], np.ndarray]:
             )
         parts = [predictor(run) for run in runs]
         return lambda images: np.mean([predict(images) for predict in parts], axis=0)
+    return of_network(network(run))
+
+
+def network(run: Run) -> keras.Model:
+    """The saved network of a run; ResultError if the run has none."""
     if not (run.folder / "model.keras").is_file():
         raise ResultError(f"{run.folder}: no model.keras here; re-run the model")
     import keras
 
     devices.quiet()
-    return of_network(keras.models.load_model(run.folder / "model.keras", compile=False))
+    return keras.models.load_model(run.folder / "model.keras", compile=False)
 
 
 def of_network(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:

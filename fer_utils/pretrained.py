@@ -29,7 +29,7 @@ def save(run: results.Run, folder: Path) -> Path:
     """
     import keras
 
-    network = keras.models.load_model(run.folder / "model.keras", compile=False)
+    network = inference.network(run)
     pixels = next(layer for layer in network.layers if isinstance(layer, keras.layers.Rescaling))
     arrays = {"scaling": np.array([pixels.scale, pixels.offset])}
     for i, weight in enumerate(network.get_weights()):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import sys
 import time
 import zipfile
@@ -138,6 +137,7 @@ def runs_or_examples(
     if results.study_folder(study) != results.study_folder(results.NOTEBOOK_STUDY):
         what = f" of {' or '.join(models)}" if models else ""
         raise results.ResultError(f"{study}: no finished run{what} here; train a model first")
+    devices.start()
     examples = models or ("basic_cnn", "deep_cnn")
     print(f"no finished run here: {' and '.join(examples)} are trained briefly, to have some")
     dataset = datasets.load(source)
@@ -554,5 +554,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.exit(main())

@@ -150,5 +150,7 @@ def test_notebook_runs_by_itself_with_its_defaults(clone, name):
     assert done.returncode == 0, done.stderr[-2000:]
     assert time.time() - start < 120
     cells = [c for c in json.loads(done.stdout)["cells"] if c["cell_type"] == "code"]
-    assert any(cell["outputs"] for cell in cells)
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert outputs
+    assert [output["text"] for output in outputs if output.get("name") == "stderr"] == []
     assert (clone.root / "results" / "notebook").is_dir()

@@ -21,10 +21,13 @@ TRIALS = "\n".join(
 
 
 class Clone:
-    """A copy of the project in which a test may touch and break files."""
+    """A copy of the project in which a test may touch and break files.
 
-    def __init__(self, folder: Path, profile: str) -> None:
-        self.root, self.study = folder / "clone", folder / "results" / profile
+    Its commands run `only` some models and chapters, unless they name others.
+    """
+
+    def __init__(self, folder: Path, profile: str, only: tuple[str, ...] = ()) -> None:
+        self.root, self.study, self.only = folder / "clone", folder / "results" / profile, only
         for name in ("fer_utils", "notebooks", "params", "tests"):
             skip = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
             shutil.copytree(ROOT / name, self.root / name, ignore=skip)
@@ -38,7 +41,8 @@ class Clone:
 
     def command(self, *more):
         profile = ["--profile", f"tests/{self.study.name}.yaml"]
-        return ["./run_all.sh", *profile, "--results", str(self.study.parent), *more]
+        only = ["--only", *self.only] if self.only and "--only" not in more else []
+        return ["./run_all.sh", *profile, *only, "--results", str(self.study.parent), *more]
 
     def run(self, *more):
         return subprocess.run(

@@ -41,7 +41,7 @@ MODEL_COLOURS = {
     "fer_net_ensemble": "#661100",
 }
 FIRST, SECOND = "#0072B2", "#D55E00"
-SHARES = ("accuracy", "recall", "confused", "f1", "macro_f1", "last_accuracy")  # from 0 to 1
+SHARES = ("accuracy", "recall", "confused", "f1", "macro_f1", "training_accuracy")  # from 0 to 1
 VERDICT_COLOURS = {"reproduced": "#009E73", "better": "#0072B2", "worse": "#D55E00"}
 PART_COLOURS = (
     "#56B4E9", "#E69F00", "#F0E442", "#CC79A7", "#009E73", "#0072B2", "#D55E00", "#882255",
@@ -244,13 +244,16 @@ def claimed_and_measured(verdicts: pd.DataFrame) -> Figure:
     share = verdicts["measure"].isin(SHARES) & verdicts["measured"].notna()
     table = verdicts[share].reset_index(drop=True)
     figure, [[axis]] = panels(size=(9, 1.2 + 0.36 * max(1, len(table))))
-    labels = {"claimed": "claimed", **{word: word for word in VERDICT_COLOURS}}
+    labels = {word: word for word in ("claimed", *VERDICT_COLOURS, "cannot be decided")}
     for row, entry in enumerate(table.itertuples()):
-        colour = VERDICT_COLOURS.get(entry.verdict, "#6B6B6B")
+        colour = VERDICT_COLOURS.get(entry.verdict, "#9A9A9A")
         if pd.notna(entry.low):
             axis.plot([entry.low, entry.high], [row, row], color=colour, linewidth=3)
+        if pd.notna(entry.other):  # by another reading of the claim
+            axis.plot([entry.measured, entry.other], [row, row], "o-", color=colour, mfc="white")
         axis.plot(entry.measured, row, "o", color=colour, label=labels.pop(entry.verdict, None))
-        axis.plot(entry.claimed, row, "D", color="black", mec="white", ms=8,
+        ends = [entry.claimed, entry.claimed if pd.isna(entry.up_to) else entry.up_to]
+        axis.plot(ends, [row, row], "D-", color="black", mec="white", ms=8,
                   label=labels.pop("claimed", None))  # fmt: skip
     axis.set_yticks(range(len(table)), [f"{row.claim} ({row.paper})" for row in table.itertuples()])
     axis.tick_params(axis="y", labelsize=8)

@@ -23,7 +23,9 @@ FOLDER = ROOT / "results" / "reference"
 FILES = ("metrics.json", "history.csv")  # of a run; its other files are too large
 KEPT = ("README.md", "trials.csv")  # not from a study
 FIGURES = ("errors/reliability.svg", "errors/coverage.svg", "errors/robustness.svg")
-TABLES = ("errors/mcnemar.csv", "network/yardstick.csv", "network/speeds.csv")
+TABLES = (
+    "errors/mcnemar.csv", "network/yardstick.csv", "network/speeds.csv", "benchmark/benchmark.csv",
+)  # fmt: skip
 
 
 def read(folder: Path = FOLDER) -> list[Run]:

@@ -143,8 +143,35 @@ def test_range_loss_and_last_training_accuracy(tmp_path):
     assert verdict_of([light], "75.2 % training")["verdict"] == "better"
     loss = verdict_of([light], "training loss is 0.68")
     assert loss["measured"] == pytest.approx(0.5) and loss["verdict"] == "better"
+    assert verdict_of([light], "near 63 to 65 %")["verdict"] == "better"
     loss = verdict_of([light], "validation loss is 1.01")
     assert loss["measured"] == pytest.approx(-np.log(0.7)) and loss["verdict"] == "better"
+
+
+@pytest.mark.parametrize(
+    ("running", "saved", "verdict"),
+    [(0.71, 48, "cannot be decided"), (0.75, 48, "reproduced"), (0.71, 45, "reproduced"),
+     (0.80, 48, "better"), (0.71, 30, "worse")],
+)  # fmt: skip
+def test_a_training_accuracy_is_the_running_one_or_the_saved_network_s(
+    tmp_path, running, saved, verdict
+):
+    history = {"epoch": [1], "loss": [1.0], "accuracy": [running], "val_accuracy": [0.5]}
+    run = make_run(tmp_path, "light_cnn", saved, protocol="kaggle", history=history)
+    row = verdict_of([run], "75.2 % training")
+    assert row["verdict"] == verdict
+    assert (row["measured"], row["other"]) == (running, pytest.approx(saved / 60))
+    assert ("does not say which" in row["reason"]) == (verdict == "cannot be decided")
+
+
+@pytest.mark.parametrize(("correct", "verdict"), [(40, "worse"), (41, "reproduced")])
+def test_of_images_that_the_paper_drew_itself_its_own_number_has_an_error_too(
+    tmp_path, correct, verdict
+):
+    """Both have a Wilson interval that ends below 82.1 %: at 77.3 and 78.7 %."""
+    run = make_run(tmp_path, "dcnn_three_class", correct, protocol="pooled")
+    row = verdict_of([run], "380 wrong")
+    assert row["high"] < 0.79 and row["verdict"] == verdict
 
 
 @pytest.mark.parametrize(("second", "verdict"), [(0.6, "reproduced"), (0.4, "worse")])

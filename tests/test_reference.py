@@ -82,6 +82,14 @@ def test_every_number_of_the_readme_s_table_on_fer_net_is_in_its_record(committe
     assert said.replace("%", " %") in " ".join(text.split())
 
 
+def test_every_number_of_the_readme_s_table_of_speeds_is_measured(committed):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for model, rows in table("benchmark.csv").groupby("model"):
+        speeds = zip(rows["images_per_second"], rows["lowest"], rows["highest"], strict=True)
+        cells = [f"{middle:,.0f} ({low:,.0f} to {high:,.0f})" for middle, low, high in speeds]
+        assert f"| `{model}` | {' | '.join(cells)} |" in text
+
+
 def test_every_verdict_that_the_readme_counts_is_the_table_s(committed):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     counts = table("verdicts.csv")["verdict"].value_counts()

@@ -55,7 +55,7 @@ def _examples(name: str, dataset: Dataset, study: str | Path) -> None:
 
 
 def run(params: dict[str, Any], dataset: Dataset, study: str | Path, seed: int = 0) -> results.Run:
-    """Average the members' probabilities, also those of ten views, score and record them.
+    """Average the members' probabilities, also those of several views, score and record them.
 
     ResultError if there are too few members or if they were not trained on the same images.
     """
@@ -63,7 +63,8 @@ def run(params: dict[str, Any], dataset: Dataset, study: str | Path, seed: int =
     task = Task(params, dataset, seed, CODE)
     splits = list(dict.fromkeys(task.names.values()))
     views = [name + VIEWS for name in splits]
-    splits += [name for name in views if all(name in run.metrics["scores"] for run in found)]
+    several = [name for name in views if all(name in run.metrics["scores"] for run in found)]
+    splits += several
     predictions = {name: _mean(name, found) for name in splits}
     folder = results.run_folder(study, params["id"], seed)
     timing = [run.metrics["timing"] for run in found]
@@ -71,6 +72,7 @@ def run(params: dict[str, Any], dataset: Dataset, study: str | Path, seed: int =
     metrics = task.record(
         predictions,
         model={
+            **({"views": found[0].metrics["model"]["views"]} if several else {}),
             "members": {run.place: run.metrics["timing"]["finished_at"] for run in found},
             "parameters": sum(run.metrics["model"]["parameters"] for run in found),
             "epochs_run": None,
@@ -90,7 +92,7 @@ def run(params: dict[str, Any], dataset: Dataset, study: str | Path, seed: int =
         {
             "member": run.label,
             "accuracy": run.metrics["scores"][validation]["accuracy"],
-            "accuracy_10_views": run.metrics["scores"].get(validation + VIEWS, {}).get("accuracy"),
+            "accuracy_views": run.metrics["scores"].get(validation + VIEWS, {}).get("accuracy"),
         }
         for run in found
     ]

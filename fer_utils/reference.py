@@ -24,7 +24,8 @@ FILES = ("metrics.json", "history.csv")  # of a run; its other files are too lar
 KEPT = ("README.md", "trials.csv")  # not from a study
 FIGURES = ("errors/reliability.svg", "errors/coverage.svg", "errors/robustness.svg")
 TABLES = (
-    "errors/mcnemar.csv", "network/yardstick.csv", "network/speeds.csv", "benchmark/benchmark.csv",
+    "errors/mcnemar.csv", "network/yardstick.csv", "network/speeds.csv",
+    "network/more_views.csv", "benchmark/benchmark.csv",
 )  # fmt: skip
 
 

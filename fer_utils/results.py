@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 NOTEBOOK_STUDY = "results/notebook"  # where notebooks opened by themselves write
-VIEWS = "_10_views"  # what scores of averaged views are called: the part's name and this
+VIEWS = "_views"  # what scores of averaged views are called: the part's name and this
 PACKAGES = (
     "tensorflow", "keras", "jax", "numpy", "scipy", "pandas", "scikit-learn", "imbalanced-learn",
     "opencv-python-headless", "scikit-image", "dlib-bin",
@@ -40,7 +40,7 @@ HEADINGS = {
     "test_split": "tested on",
     "accuracy_low": "low",
     "accuracy_high": "high",
-    "accuracy_10_views": "accuracy of ten views",
+    "accuracy_views": "accuracy of averaged views",
     "accuracy_float32": "accuracy in float32",
     "accuracy_not_in_training": "accuracy without known images",
     "train_accuracy": "accuracy in training",
@@ -450,7 +450,7 @@ def comparison(runs: list[Run]) -> pd.DataFrame:
                 "accuracy": run.test["accuracy"],
                 "accuracy_low": run.test["accuracy_low"],
                 "accuracy_high": run.test["accuracy_high"],
-                "accuracy_10_views": several.get("accuracy"),
+                "accuracy_views": several.get("accuracy"),
                 "macro_f1": run.test["macro_f1"],
                 "accuracy_not_in_training": apart.get("accuracy"),
                 "train_accuracy": train["accuracy"],

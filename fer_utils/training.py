@@ -391,7 +391,7 @@ class Training:
         return network.predict(inputs, batch_size=EVALUATION_BATCH, verbose=0)
 
     def _predicted_from_views(self, network: Any, part: np.ndarray) -> np.ndarray:
-        views = augment.views(self.task.dataset.images[part], self.recipe["views"]["shift"])
+        views = augment.views(self.task.dataset.images[part], **self.recipe["views"])
         seen = (
             network.predict(self._inputs(view), batch_size=EVALUATION_BATCH, verbose=0)
             for view in views
@@ -464,6 +464,7 @@ class Training:
             predictions,
             model={
                 **({"weights": start} if start else {}),
+                **({"views": _count_of_views(self.recipe)} if self.recipe["views"] else {}),
                 "parameters": int(final.count_params()),
                 "epochs_run": len(self.history),
                 "best_epoch": self.schedule.state["best_epoch"],
@@ -488,6 +489,10 @@ class Training:
         )
         self.checkpoint.unlink(missing_ok=True)
         return run
+
+
+def _count_of_views(recipe: dict[str, Any]) -> int:
+    return len(augment.views(np.zeros((1, 48, 48), np.uint8), **recipe["views"]))
 
 
 def _train(options: argparse.Namespace) -> None:

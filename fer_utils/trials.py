@@ -88,7 +88,7 @@ def table(runs: list[results.Run], unchanged: dict[str, Any]) -> pd.DataFrame:
                 "accuracy": test["accuracy"],
                 "accuracy_low": test["accuracy_low"],
                 "accuracy_high": test["accuracy_high"],
-                "accuracy_10_views": views.get("accuracy"),
+                "accuracy_views": views.get("accuracy"),
                 **dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True)),
                 "minutes": round(record["timing"]["training_seconds"] / 60, 1),
                 "precision": record["environment"]["precision"],

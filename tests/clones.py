@@ -12,7 +12,7 @@ from conftest import ROOT
 
 TRIALS = "\n".join(
     [
-        "trial,change,seed,epochs,parameters,minutes,accuracy,accuracy_10_views,"
+        "trial,change,seed,epochs,parameters,minutes,accuracy,accuracy_views,"
         "gain,gain_low,gain_high",
         "unchanged,,0,12,1961639,25,0.62,0.63,,,",
         'mixup,"mixing: {kind: mixup}",0,12,1961639,26,0.63,0.64,0.01,-0.01,0.03',

@@ -149,3 +149,17 @@ def test_ten_views_are_shifts_with_repeated_border_and_their_mirrors():
     assert shifted == {(row + by, row + by + 1) for by in moved}
     up = next(view for view in views[1:5] if view[0, 20, 20] == row - 96)
     np.testing.assert_array_equal(up[0, 0], image[0, 0])  # the border is repeated
+
+
+def test_views_are_turned_and_scaled_about_the_centre_both_ways(face):
+    views = augment.views(face[None], rotation=5, zoom=0.06)
+    assert len(views) == 10 and all(v.shape == (1, 48, 48) for v in views)
+    turned = [augment.views(face[None], rotation=90)[place][0] for place in (1, 2)]
+    assert {turned[0].tobytes(), turned[1].tobytes()} == {
+        np.rot90(face, 1).tobytes(), np.rot90(face, 3).tobytes()
+    }  # fmt: skip
+    square = np.zeros((1, 48, 48), np.uint8)
+    square[0, 14:34, 14:34] = 255
+    smaller, larger = augment.views(square, zoom=0.2)[1:3]
+    sides = [np.sqrt(view.sum() / 255) for view in (smaller, larger)]
+    assert sides == pytest.approx([16, 24], abs=0.5)

@@ -32,7 +32,7 @@ def test_probabilities_are_the_mean_of_the_members(study, dataset):
     run = ensemble.run(PARAMS, dataset, study)
     members = [results.read_run(study / "runs" / "fer_net" / f"seed_{seed}") for seed in (0, 1)]
     assert list(run.metrics["model"]["members"]) == [each.place for each in members]
-    for split in ("Training", "PublicTest", "PrivateTest", "PrivateTest_10_views"):
+    for split in ("Training", "PublicTest", "PrivateTest", "PrivateTest_views"):
         mean = sum(each.predictions(split)["probabilities"] for each in members) / 2
         found = run.predictions(split)
         np.testing.assert_allclose(found["probabilities"], mean, atol=1e-6)

@@ -60,12 +60,32 @@ def test_ten_views_stand_beside_one(tmp_path):
     made = make_run(tmp_path, "fer_net", correct=30)
     scores = made.metrics["scores"]
     better = scores["PrivateTest"] | {"accuracy": 0.7}
-    scores |= {"PrivateTest_10_views": better, "PrivateTest_not_in_training": better}
+    scores |= {"PrivateTest_views": better, "PrivateTest_not_in_training": better}
+    made.metrics["model"]["views"] = 10
     table = errors.by_views([made])
     assert table["split"].tolist() == ["PublicTest", "PrivateTest", "PrivateTest", "PrivateTest"]
     assert table["views"].tolist() == [1, 1, 1, 10]
     assert table["images"].tolist() == ["all", "all", "without known", "all"]
     assert table["accuracy"].tolist() == [0.5, 0.5, 0.7, 0.7]
+
+
+def test_what_more_views_buy_is_told_on_the_same_images():
+    """By a predictor that asks which side is brighter: every mirrored view contradicts it."""
+    images = np.zeros((40, 48, 48), np.uint8)
+    images[:20, :, :26], images[20:, :, 22:] = 200, 200
+    labels = np.repeat([0, 1], 20)
+
+    def predict(seen):
+        left, right = seen[:, :, :24].mean((1, 2)), seen[:, :, 24:].mean((1, 2))
+        first = (left / (left + right)).astype(np.float32)
+        return np.stack([first, 1 - first], axis=1)
+
+    table = errors.more_views(predict, images, labels)
+    assert table["views"].tolist() == [1, 2, 10, 6, 6, 18]
+    assert table["accuracy"][0] == 1 and table["gain"][0] == 0
+    # a mirrored view says the opposite: of the mean nothing is left
+    assert table["accuracy"][1] == pytest.approx(0.5) and table["gain"][1] == pytest.approx(-0.5)
+    assert (table["gain_low"] <= table["gain"]).all()
 
 
 def test_spread_is_told_of_models_with_several_seeds_only(runs):

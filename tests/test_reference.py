@@ -68,10 +68,15 @@ def test_every_number_of_the_readme_s_table_on_fer_net_is_in_its_record(committe
 
     for split in ("PublicTest", "PrivateTest", "PrivateTest_not_in_training"):
         name = split.replace("_not_in_training", " without known images")
-        one, ten = scores[split], scores[split.replace("Test", "Test_10_views")]
+        one, ten = scores[split], scores[split.replace("Test", "Test_views")]
         eight = f"{100 * small[split]['accuracy']:.1f} %" if split in small else ""
         row = [name, written(one), written(ten), *filter(None, [eight])]
         assert f"| {' | '.join(row)} |" in text
+    more = table("more_views.csv").iloc[-1]
+    shares = [100 * more[part] for part in ("gain", "gain_low", "gain_high")]
+    gain = "{:.1f} points ({:.1f} to {:.1f})".format(*shares)
+    said = " ".join(text.split())
+    assert f"gets {written(more)} right, {gain} more than one view" in said
     speeds = table("speeds.csv").set_index("form")
     for form in ("TensorFlow Lite", "TensorFlow Lite, int8"):
         assert f"{speeds.loc[form, 'megabytes']:.2f}" in text

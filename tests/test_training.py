@@ -390,15 +390,15 @@ def test_a_resumed_run_with_averaged_weights_and_mixing_equals_an_uninterrupted_
 def test_averaged_views_are_scored_beside_the_single_view(dataset, tmp_path):
     run = training.run(params(epochs=1, views={"shift": 2}), dataset, tmp_path)
     scores = run.metrics["scores"]
-    assert {"PublicTest_10_views", "PrivateTest_10_views"} < set(scores)
-    twin = scores["PrivateTest_10_views_not_in_training"]
+    assert {"PublicTest_views", "PrivateTest_views"} < set(scores)
+    twin = scores["PrivateTest_views_not_in_training"]
     assert twin["n"] == scores["PrivateTest_not_in_training"]["n"]
     import keras
 
     from fer_utils import augment
 
     network = keras.models.load_model(run.folder / "model.keras")
-    test = run.predictions("PrivateTest_10_views")
+    test = run.predictions("PrivateTest_views")
     images = dataset.images[test["index"]]
     seen = [network.predict(v[..., None], verbose=0) for v in augment.views(images, 2)]
     np.testing.assert_allclose(np.mean(seen, axis=0), test["probabilities"], atol=1e-5)

@@ -52,7 +52,7 @@ def test_trials_are_trained_once_and_never_see_privatetest(tmp_path, monkeypatch
     dataset = datasets.load("synthetic:n=300,seed=1")
     made = trials.run(["thin"], dataset, tmp_path / "study")
     run = results.read_run(tmp_path / "study/runs/thin/seed_0/publictest")
-    scored = {"train", "PublicTest", "PublicTest_10_views"}
+    scored = {"train", "PublicTest", "PublicTest_views"}
     assert {name.removesuffix("_not_in_training") for name in run.metrics["scores"]} == scored
     with np.load(run.folder / "predictions.npz") as arrays:
         assert {name.split("/")[0] for name in arrays} == scored

@@ -122,14 +122,15 @@ def test_damaged_checkpoint_starts_training_anew(dataset, tmp_path):
 
 
 def test_every_module_that_training_uses_invalidates_a_finished_run(tmp_path):
-    """`results` and `export` write files of what was trained; of `models` the builder counts."""
+    """`results` and `export` write files of what was trained, `commands` messages; of `models` the
+    builder counts."""
     from fer_utils import study
 
     notebook = {"cells": [{"cell_type": "code", "source": ["from fer_utils import training"]}]}
     path = tmp_path / "it.ipynb"
     path.write_text(json.dumps(notebook))
     used = {Path(module).stem for module in study.modules_of(path)}
-    assert used - {"results", "export", "models"} == set(training.CODE)
+    assert used - {"commands", "results", "export", "models"} == set(training.CODE)
 
 
 def test_class_subset_keeps_indices_into_the_whole_data(dataset, tmp_path):

@@ -30,7 +30,7 @@ REASONS = {  # Snakemake's, in plain words
     "Params have changed since last execution": "its parameters or data have changed",
     "Set of input files has changed since last execution": "other runs than before",
     "Code has changed since last execution": "its rule has changed",
-    "Forced execution": "its run was trained again since, without the notebook",
+    "Forced execution": "it failed last time, or its run was trained again without it",
 }
 
 
@@ -131,13 +131,27 @@ class Engine:
                 for record in notebook.parent.rglob("metrics.json")
             ):
                 stale.append(f"{place}/notebook.ipynb")
+        stale += self.failed()
         return ["--forcerun", *stale] if stale else []
+
+    def failed(self) -> list[str]:
+        """Notebooks that failed when they last ran: older ones stand in their places."""
+        runs = {
+            f"{model}_seed_{seed}": f"runs/{model}/seed_{seed}"
+            for model in self.config["models"]
+            for seed in self.config["seeds"]
+        }
+        places = runs | {name: name for name in (*self.config["chapters"], "report")}
+        copies = self.folder / "failed"
+        return [
+            f"{place}/notebook.ipynb"
+            for name, place in places.items()
+            if (copies / f"{name}.ipynb").is_file()
+        ]
 
     def run(self, jobs: int, total: int, after_failure: bool = False) -> int:
         """Run what is due, `jobs` notebooks at a time; Snakemake's exit status."""
         self.counter.write_text("")
-        if not after_failure:
-            shutil.rmtree(self.folder / "failed", ignore_errors=True)
         for left in self.folder.rglob(".*.partial*"):  # by a killed run
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         forced = [] if after_failure else self._replaced()
@@ -371,7 +385,7 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
         if plan or extra:
             print(f"run      {len(plan)} notebooks, {jobs} at a time\n", flush=True)
             if engine.run(jobs, len(plan)):
-                failed = list(folder.glob("failed/*.ipynb"))
+                failed = engine.failed()
                 what = f"{len(failed)} failed" if failed else engine.fault()
                 made = failed and report_the_rest(config, extra, lock, jobs)
                 print(f"\nnot finished: {what}\nWhat is finished is kept; the same command goes on "

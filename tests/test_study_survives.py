@@ -63,7 +63,7 @@ def test_a_figure_that_fails_after_training_loses_no_training(small):
     notebook.write_text(good, encoding="utf-8")
     os.utime(notebook, ns=(old.st_atime_ns, old.st_mtime_ns))
     again = small.run()
-    assert again.returncode == 0 and "finished run" in again.stdout
+    assert again.returncode == 0 and "finished run" in again.stdout, again.stdout
     assert json.loads(record.read_text()) == trained
 
 

@@ -30,7 +30,7 @@ REASONS = {  # Snakemake's, in plain words
     "Params have changed since last execution": "its parameters or data have changed",
     "Set of input files has changed since last execution": "other runs than before",
     "Code has changed since last execution": "its rule has changed",
-    "Forced execution": "it failed last time, or its run was trained again without it",
+    "Forced execution": "it failed last time, or its run was trained again since",
 }
 
 

@@ -14,7 +14,7 @@ from fer_utils.results import Run
 
 COLUMNS = [
     "paper", "claim", "claimed", "measured", "low", "high", "verdict", "reason", "run_id",
-    "folder", "command", "measure", "up_to", "other",
+    "folder", "command", "measure", "up_to", "other_reading",
 ]  # fmt: skip
 UNDECIDED = "cannot be decided"
 VERDICTS = ("reproduced", "better", "worse", UNDECIDED)
@@ -28,14 +28,14 @@ RESAMPLES = 1000
 class Measured(NamedTuple):
     """A value with its 95 % interval (none where there is no sample) and what it was taken from.
 
-    `other` is the value by another reading of the claim.
+    `other_reading` is the value by another reading of the claim.
     """
 
     value: float
     low: float | None
     high: float | None
     of: str
-    other: float | None = None
+    other_reading: float | None = None
 
 
 def read() -> list[dict[str, Any]]:
@@ -90,7 +90,7 @@ def verdicts(runs: list[Run], run_id: str | None = None) -> pd.DataFrame:
 
 def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], Run]) -> dict[str, Any]:
     row = {key: claim.get(key) for key in ("paper", "claim", "claimed", "measure", "up_to")}
-    row |= dict.fromkeys(("measured", "low", "high", "other")) | {"verdict": UNDECIDED}
+    row |= dict.fromkeys(("measured", "low", "high", "other_reading")) | {"verdict": UNDECIDED}
     if "run" not in claim:
         return row | {"reason": claim["reason"], "command": claim["command"]}
     needed = [claim["run"], *([claim["other"]] if "other" in claim else [])]
@@ -107,13 +107,13 @@ def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], Run]) -> dict[str,
     used = [runs[key] for key in keys]
     row["folder"] = " and ".join(run.place for run in used)
     measured = MEASURES[claim["measure"]](claim, *used)
-    row |= {key: getattr(measured, key) for key in ("low", "high", "other")}
+    row |= {key: getattr(measured, key) for key in ("low", "high", "other_reading")}
     row["measured"] = measured.value
     for name, run in zip(needed, used, strict=True):
         if why := _not_the_papers(run, complete[name]):
             return row | {"reason": f"{measured.of}; {why}"}
     verdict, why = _verdict(claim, _as_two_samples(claim, used[0], measured)), measured.of
-    if measured.other is not None and verdict == UNDECIDED:
+    if measured.other_reading is not None and verdict == UNDECIDED:
         why += "; the claim lies between, and the paper does not say which it gives"
     return row | {"verdict": verdict, "reason": why}
 
@@ -188,9 +188,10 @@ def _as_two_samples(claim: dict[str, Any], run: Run, measured: Measured) -> Meas
 
 
 def _verdict(claim: dict[str, Any], measured: Measured) -> str:
-    if measured.other is not None:  # decided if both readings agree or one of them is the paper's
-        second = measured._replace(value=measured.other, other=None)
-        found = {_verdict(claim, each) for each in (measured._replace(other=None), second)}
+    if measured.other_reading is not None:
+        # decided if both readings agree or one of them is the paper's
+        second = measured._replace(value=measured.other_reading, other_reading=None)
+        found = {_verdict(claim, each) for each in (measured._replace(other_reading=None), second)}
         agreed = found.pop() if len(found) == 1 else UNDECIDED
         return "reproduced" if "reproduced" in found else agreed
     low = measured.value if measured.low is None else measured.low

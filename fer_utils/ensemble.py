@@ -63,8 +63,10 @@ def run(params: dict[str, Any], dataset: Dataset, study: str | Path, seed: int =
     task = Task(params, dataset, seed, CODE)
     splits = list(dict.fromkeys(task.names.values()))
     views = [name + VIEWS for name in splits]
-    several = [name for name in views if all(name in run.metrics["scores"] for run in found)]
-    splits += several
+    counts = {run.metrics["model"].get("views") for run in found}
+    several = len(counts) == 1 and None not in counts  # the same number of views of every member
+    if several:
+        splits += [name for name in views if all(name in run.metrics["scores"] for run in found)]
     predictions = {name: _mean(name, found) for name in splits}
     folder = results.run_folder(study, params["id"], seed)
     timing = [run.metrics["timing"] for run in found]
@@ -72,7 +74,7 @@ def run(params: dict[str, Any], dataset: Dataset, study: str | Path, seed: int =
     metrics = task.record(
         predictions,
         model={
-            **({"views": found[0].metrics["model"]["views"]} if several else {}),
+            **({"views": counts.pop()} if several else {}),
             "members": {run.place: run.metrics["timing"]["finished_at"] for run in found},
             "parameters": sum(run.metrics["model"]["parameters"] for run in found),
             "epochs_run": None,

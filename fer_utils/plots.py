@@ -250,9 +250,11 @@ def claimed_and_measured(verdicts: pd.DataFrame) -> Figure:
         colour = VERDICT_COLOURS.get(entry.verdict, "#9A9A9A")
         if pd.notna(entry.low):
             axis.plot([entry.low, entry.high], [row, row], color=colour, linewidth=3)
-        if pd.notna(entry.other):
-            axis.plot([entry.measured, entry.other], [row, row], "o-", color=colour, mfc="white",
-                      label=labels.pop("another reading", None))  # fmt: skip
+        if pd.notna(entry.other_reading):
+            axis.plot(
+                [entry.measured, entry.other_reading], [row, row], "o-", color=colour, mfc="white",
+                label=labels.pop("another reading", None),
+            )  # fmt: skip
         axis.plot(entry.measured, row, "o", color=colour, label=labels.pop(entry.verdict, None))
         ends = [entry.claimed, entry.claimed if pd.isna(entry.up_to) else entry.up_to]
         axis.plot(ends, [row - 0.24, row - 0.24], "D-", color="black", ms=5,

@@ -112,10 +112,11 @@ def _predict(options: argparse.Namespace) -> None:
             photos[image] = preprocess.read_photo(image)
         except DataError as error:
             faults.append(str(error))
+    if not photos:
+        raise DataError("; ".join(faults))
     with devices.silence():
         predict, run, name = _predictor(options.model)
-    if photos:
-        print(_described(run, name))
+    print(_described(run, name))
     for image, photo in photos.items():
         _show(image, photo, predict, run.metrics["protocol"]["classes"])
     if faults:  # last, where it is seen, and after what could be done

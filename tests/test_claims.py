@@ -160,7 +160,7 @@ def test_a_training_accuracy_is_the_running_one_or_the_saved_network_s(
     run = make_run(tmp_path, "light_cnn", saved, protocol="kaggle", history=history)
     row = verdict_of([run], "75.2 % training")
     assert row["verdict"] == verdict
-    assert (row["measured"], row["other"]) == (running, pytest.approx(saved / 60))
+    assert (row["measured"], row["other_reading"]) == (running, pytest.approx(saved / 60))
     assert ("does not say which" in row["reason"]) == (verdict == "cannot be decided")
 
 

@@ -6,19 +6,12 @@ from pathlib import Path
 
 from fer_utils import study
 
-MODELS, SEEDS = config["models"], config["seeds"]
+MODELS = config["models"]
 CLASSICAL = config["classical"]  # those of the models that are no networks
 ENSEMBLES = config["ensembles"]  # those that average the others
 PARAMETERS = config["parameters"]  # what each notebook is given
-KEPT = config["kept"]  # files of finished runs that are compared but not selected now
-
-# the classical systems draw nothing at random but the images of their grids, and an ensemble
-# averages all seeds of its members: one seed will do
-RUNS = [
-    f"runs/{model}/seed_{seed}"
-    for model in MODELS
-    for seed in (SEEDS[:1] if model in CLASSICAL + ENSEMBLES else SEEDS)
-]
+# the notebooks of the runs, and the files of finished runs that are compared but not selected now
+RUNS = sorted([f"{run}/notebook.ipynb" for run in config["runs"]] + config["kept"])
 CHAPTERS = config["chapters"]
 
 # the trials that the chapter on the study's own network shows
@@ -162,8 +155,7 @@ rule classical:
 
 def finished(*models):
     """The notebooks or records of all runs of some models."""
-    found = [f"{run}/notebook.ipynb" for run in RUNS] + KEPT
-    return sorted(run for run in found if run.split("/")[1] in models)
+    return [run for run in RUNS if run.split("/")[1] in models]
 
 
 rule ensemble:
@@ -192,7 +184,7 @@ rule compare:
         notebook=notebook("06_compare"),
         claims=f"{workflow.basedir}/params/claims.yaml",
         code=code("06_compare"),
-        runs=sorted([f"{run}/notebook.ipynb" for run in RUNS] + KEPT),
+        runs=RUNS,
     output:
         notebook=update("compare/notebook.ipynb"),
     params:
@@ -209,7 +201,7 @@ rule errors:
     input:
         notebook=notebook("07_errors"),
         code=code("07_errors"),
-        runs=sorted([f"{run}/notebook.ipynb" for run in RUNS] + KEPT),
+        runs=RUNS,
     output:
         notebook=update("errors/notebook.ipynb"),
     params:
@@ -229,7 +221,7 @@ rule network:
         notebook=notebook("09_fer_net"),
         code=code("09_fer_net"),
         trials=[TRIALS] if TRIALS.is_file() else [],
-        runs=sorted([f"{run}/notebook.ipynb" for run in RUNS] + KEPT),
+        runs=RUNS,
     output:
         notebook=update("network/notebook.ipynb"),
     params:
@@ -267,7 +259,7 @@ rule report:
         notebook=notebook("report"),
         code=[*code("report"), *study.report_files()],
         chapters=[f"{chapter}/notebook.ipynb" for chapter in config["report_chapters"]],
-        runs=sorted([f"{run}/notebook.ipynb" for run in RUNS] + KEPT),
+        runs=RUNS,
     output:
         notebook=update("report/notebook.ipynb"),
         html=update("report.html"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from fer_utils.evaluation import accuracy_interval
-from fer_utils.parameters import PARAMS, merge, model, names, read_yaml
+from fer_utils.parameters import PARAMS, ParameterError, check, merge, model, names, read_yaml
 from fer_utils.results import Run
 
 COLUMNS = [
@@ -38,9 +39,20 @@ class Measured(NamedTuple):
     other_reading: float | None = None
 
 
-def read() -> list[dict[str, Any]]:
-    """All claims, in the order of the file."""
-    return read_yaml(PARAMS / "claims.yaml")["claims"]
+def read(path: Path = PARAMS / "claims.yaml") -> list[dict[str, Any]]:
+    """All claims, in the order of the file; ParameterError names a wrong one and its fault."""
+    claims, known = read_yaml(path)["claims"], names("models")
+    for number, claim in enumerate(claims, 1):
+        where = f"{path}, claim {number}"
+        if isinstance(claim, dict) and "claim" in claim:
+            where += f" ({claim['claim']})"
+        check(claim, "claim", where)
+        for key in {"run", "other"} & claim.keys():
+            if claim[key] not in known:
+                raise ParameterError(
+                    f"{where}: `{key}` is no model: {claim[key]}; known are {', '.join(known)}"
+                )
+    return claims
 
 
 def paper(name: str) -> str:
@@ -78,17 +90,17 @@ def evidence_of_test_set(counts: dict[str, dict[str, int]]) -> pd.DataFrame:
 
 def verdicts(runs: list[Run], run_id: str | None = None) -> pd.DataFrame:
     """One row per claim, or per claim about one model, with value, interval, verdict and reason."""
-    # of several seeds the first is judged
-    first = {
-        (run.metrics["run_id"], run.metrics["protocol"]["name"]): run for run in reversed(runs)
-    }
+    by_seed: dict[tuple[str, str], dict[int, Run]] = {}
+    for run in runs:
+        key = run.metrics["run_id"], run.metrics["protocol"]["name"]
+        by_seed.setdefault(key, {})[run.metrics["seed"]] = run
     chosen = read()
     if run_id:  # alone, so without the claims that compare it with another model
         chosen = [c for c in chosen if c.get("run") == run_id and "other" not in c]
-    return pd.DataFrame([_judge(claim, first) for claim in chosen], columns=COLUMNS)
+    return pd.DataFrame([_judge(claim, by_seed) for claim in chosen], columns=COLUMNS)
 
 
-def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], Run]) -> dict[str, Any]:
+def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], dict[int, Run]]) -> dict[str, Any]:
     row = {key: claim.get(key) for key in ("paper", "claim", "claimed", "measure", "up_to")}
     row |= dict.fromkeys(("measured", "low", "high", "other_reading")) | {"verdict": UNDECIDED}
     if "run" not in claim:
@@ -104,15 +116,27 @@ def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], Run]) -> dict[str,
     if missing:
         name, protocol = missing[0]
         return row | {"reason": f"the study has no run of {name} under the {protocol} protocol"}
-    used = [runs[key] for key in keys]
+    shared = set.intersection(*(set(runs[key]) for key in keys))
+    if not shared:  # the seed draws what a protocol holds out
+        return row | {"reason": f"no seed is common to the runs of {' and '.join(needed)}"}
+    used = [runs[key][min(shared)] for key in keys]  # of several seeds the first is judged
     row["folder"] = " and ".join(run.place for run in used)
+    classes = {claim.get("class"), claim.get("predicted"), *claim.get("classes", ())} - {None}
+    if unknown := sorted(classes - set(used[0].metrics["protocol"]["classes"])):
+        return row | {"reason": f"{claim['run']} has no class {unknown[0]}"}
     measured = MEASURES[claim["measure"]](claim, *used)
     row |= {key: getattr(measured, key) for key in ("low", "high", "other_reading")}
     row["measured"] = measured.value
     for name, run in zip(needed, used, strict=True):
         if why := _not_the_papers(run, complete[name]):
             return row | {"reason": f"{measured.of}; {why}"}
-    verdict, why = _verdict(claim, _as_two_samples(claim, used[0], measured)), measured.of
+    widened = _as_two_samples(claim, used[0], measured)
+    verdict, why = _verdict(claim, widened), measured.of
+    if widened != measured:
+        why += (
+            "; the paper drew its own test images, so the interval counts times the root of two "
+            f"({widened.low:.3f} to {widened.high:.3f})"
+        )
     if measured.other_reading is not None and verdict == UNDECIDED:
         why += "; the claim lies between, and the paper does not say which it gives"
     return row | {"verdict": verdict, "reason": why}
@@ -124,7 +148,7 @@ def _not_the_papers(run: Run, paper: dict[str, Any]) -> str:
     if run.metrics["data"]["synthetic"]:
         return "measured on synthetic faces, which decide nothing"
     content = read_yaml(PARAMS / "claims.yaml")
-    if why := not_fer2013(run):
+    if why := not_fer2013(run.metrics["data"]["totals"]):
         return why
     needs = content["needs"].get(name)
     weights = params["training"].get("weights")
@@ -144,11 +168,10 @@ def _not_the_papers(run: Run, paper: dict[str, Any]) -> str:
     return ""
 
 
-def not_fer2013(run: Run) -> str:
-    """What a run's data are if not the whole of FER2013, or nothing."""
-    totals = dict(run.metrics["data"]["totals"])
-    whole = read_yaml(PARAMS / "claims.yaml")["images"]
-    if totals.pop("Training") != whole["training"] or sum(totals.values()) != whole["test"]:
+def not_fer2013(totals: dict[str, int]) -> str:
+    """What data of so many images for each usage are if not the whole of FER2013, or nothing."""
+    whole, training = read_yaml(PARAMS / "claims.yaml")["images"], totals.get("Training")
+    if training != whole["training"] or sum(totals.values()) != training + whole["test"]:
         return f"not the whole of FER2013 ({whole['training']:,} and {whole['test']:,} images)"
     return ""
 

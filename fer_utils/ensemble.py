@@ -105,7 +105,7 @@ def run(params: dict[str, Any], dataset: Dataset, study: str | Path, seed: int =
 def _mean(split: str, runs: list[results.Run]) -> dict[str, np.ndarray]:
     try:
         parts = [run.predictions(split) for run in runs]
-    except KeyError:
+    except results.ResultError:
         parts = []
     if not parts or any(not np.array_equal(part["index"], parts[0]["index"]) for part in parts):
         places = ", ".join(run.place for run in runs)

@@ -167,13 +167,14 @@ def seeds(runs: list[Run]) -> pd.DataFrame:
     """Spread over seeds of each model and protocol that has several: mean, deviation, range."""
     rows = [
         {
+            "run_id": run.metrics["run_id"],
             "model": run.metrics["params"]["title"],
             "protocol": run.metrics["protocol"]["name"],
             "accuracy": run.test["accuracy"],
         }
         for run in runs
     ]
-    groups = pd.DataFrame(rows).groupby(["model", "protocol"], sort=False)["accuracy"]
+    groups = pd.DataFrame(rows).groupby(["run_id", "model", "protocol"], sort=False)["accuracy"]
     table = groups.agg(["count", "mean", "std", "min", "max"]).reset_index()
-    table = table[table["count"] > 1].reset_index(drop=True)
+    table = table[table["count"] > 1].drop(columns="run_id").reset_index(drop=True)
     return table.rename(columns={"count": "seeds", "std": "deviation"})

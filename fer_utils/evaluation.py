@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 
-def accuracy_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of a proportion, from 0 to 1 (Wilson 1927)."""
+def accuracy_interval(correct: int, n: int) -> tuple[float, float]:
+    """95 % Wilson score interval of a proportion, from 0 to 1 (Wilson 1927)."""
     from scipy.stats import binomtest
 
-    interval = binomtest(correct, n).proportion_ci(confidence, method="wilson")
+    interval = binomtest(correct, n).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -78,11 +78,7 @@ def classification_report(score: dict[str, Any]) -> pd.DataFrame:
     return table.astype({"support": int})
 
 
-def most_confident_errors(
-    labels: np.ndarray, probabilities: np.ndarray, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the wrong predictions, most confident first, and their predicted classes."""
-    predicted = probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(predicted != labels)
-    order = np.argsort(-probabilities[wrong].max(axis=1), kind="stable")[:count]
-    return wrong[order], predicted[wrong[order]]
+def most_confident_errors(labels: np.ndarray, probabilities: np.ndarray, count: int) -> np.ndarray:
+    """Positions of the wrong predictions, most confident first."""
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")[:count]]

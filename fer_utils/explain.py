@@ -10,11 +10,17 @@ from fer_utils import devices
 
 
 def mapped_layers(network: Any, most: int = 8) -> list[str]:
-    """Names of the convolutions and max-pools, in order; at most `most`, evenly chosen."""
+    """Names of the convolutions and max-pools, in order; at most `most`, evenly chosen.
+
+    None of a network without a plain convolution, which has no filters to look at either.
+    """
+    kinds = {layer.name: type(layer).__name__ for layer in network.layers}
+    if "Conv2D" not in kinds.values():
+        return []
     names = [
         layer.name
         for layer in network.layers
-        if type(layer).__name__ in ("Conv2D", "MaxPooling2D") and len(layer.output.shape) == 4
+        if kinds[layer.name] in ("Conv2D", "MaxPooling2D") and len(layer.output.shape) == 4
     ]
     if len(names) <= most:
         return names

@@ -112,13 +112,15 @@ def yardstick(dataset: Dataset, votes: np.ndarray, runs: list) -> "pd.DataFrame"
     rows = []
     for split in ("PublicTest", "PrivateTest"):
         part = np.flatnonzero((dataset.usage == split) & (votes[:, 0] >= 0))
+        if not len(part):
+            continue
         found = {f"votes, {name}": labels[part] for name, labels in maps.items()}
         for run in runs:
             of = run.predictions(split)
             labels = np.full(len(dataset), -1)
             labels[of["index"]] = of["probabilities"].argmax(axis=1)
             found[run.label] = labels[part]
-        for name, labels in found.items() if len(part) else ():
+        for name, labels in found.items():
             right = int((labels == dataset.labels[part]).sum())
             score = [right / len(part), *accuracy_interval(right, len(part))]
             rows.append([split, name, len(part), *score])

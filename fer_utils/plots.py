@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ EMOTION_COLOURS = {
     "neutral": "#6B6B6B",
 }
 SPLIT_COLOURS = {"Training": "#0072B2", "PublicTest": "#E69F00", "PrivateTest": "#009E73"}
-# the study's systems in the order of its tables; others take what is left
+# the study's systems in the order of its tables
 MODEL_COLOURS = {
     "basic_cnn": "#56B4E9",
     "deep_cnn": "#0072B2",
@@ -40,6 +41,7 @@ MODEL_COLOURS = {
     "fer_net_large": "#AA4499",
     "fer_net_ensemble": "#661100",
 }
+OTHER_COLOURS = ("#44AA99", "#117733", "#DDCC77", "#BB4466", "#6699CC")  # of a user's own models
 FIRST, SECOND = "#0072B2", "#D55E00"
 SHARES = ("accuracy", "recall", "confused", "f1", "macro_f1", "training_accuracy")  # from 0 to 1
 VERDICT_COLOURS = {"reproduced": "#009E73", "better": "#0072B2", "worse": "#D55E00"}
@@ -55,7 +57,9 @@ def use_style() -> None:
 
 def model_colour(run_id: str) -> str:
     """The colour of a model in every figure."""
-    return MODEL_COLOURS.get(run_id, "#44AA99")
+    return (
+        MODEL_COLOURS.get(run_id) or OTHER_COLOURS[zlib.crc32(run_id.encode()) % len(OTHER_COLOURS)]
+    )
 
 
 def panels(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 3.4)) -> Any:
@@ -65,12 +69,12 @@ def panels(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 3.4)
     return figure, axes
 
 
-def picture(axis: Any, image: np.ndarray, title: str = "", colour: str = "black") -> None:
+def picture(axis: Any, image: np.ndarray, title: str = "") -> None:
     """Draw a grey image, 0 to 255, with a small title."""
     axis.imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axis.set_axis_off()
     if title:
-        axis.set_title(title, fontsize=8, color=colour, loc="center", fontweight="normal")
+        axis.set_title(title, fontsize=8, loc="center", fontweight="normal")
 
 
 def class_counts(counts: pd.DataFrame) -> Figure:
@@ -140,7 +144,7 @@ def distributions(statistics: pd.DataFrame, labels: np.ndarray, classes: Sequenc
     return figure
 
 
-def heatmap(table: pd.DataFrame, rows: str, columns: str, title: str = "") -> Figure:
+def heatmap(table: pd.DataFrame, rows: str, columns: str) -> Figure:
     """Counts with the share of their row as shade and second line; a confusion matrix, say."""
     counts = table.to_numpy(dtype=float)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -157,15 +161,14 @@ def heatmap(table: pd.DataFrame, rows: str, columns: str, title: str = "") -> Fi
     axis.set_xlabel(columns)
     axis.set_ylabel(rows)
     axis.grid(visible=False)
-    axis.set_title(title)
     return figure
 
 
-def confusion(score: dict[str, Any], title: str = "") -> Figure:
+def confusion(score: dict[str, Any]) -> Figure:
     """Confusion matrix of a score record, counts and row shares."""
     names = list(score["per_class"])
     table = pd.DataFrame(score["confusion"], index=names, columns=names)
-    return heatmap(table, "label", "prediction", title)
+    return heatmap(table, "label", "prediction")
 
 
 def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
@@ -212,8 +215,9 @@ def _run_names(table: pd.DataFrame) -> list[str]:
     return [f"{row.title}, seed {row.seed}" if seeds else row.title for row in table.itertuples()]
 
 
-def accuracy_bars(comparison: pd.DataFrame, claims: pd.DataFrame) -> Figure:
+def accuracy_bars(comparison: pd.DataFrame, claims: pd.DataFrame | None = None) -> Figure:
     """Test accuracy of runs with 95 % intervals; diamonds are the papers' values (run, claimed)."""
+    claims = pd.DataFrame(columns=["run", "claimed"]) if claims is None else claims
     table = comparison.sort_values("accuracy", ignore_index=True)
     figure, [[axis]] = panels(size=(8, 1.3 + 0.42 * len(table)))
     names = _run_names(table)

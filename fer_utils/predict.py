@@ -52,9 +52,8 @@ def _chosen(model: str) -> results.Run:
             )
         return results.read_run(model)
     for study in STUDIES:
-        for run in results.finished_runs(f"results/{study}"):
-            if run.metrics["run_id"] == model:
-                return run
+        if found := results.finished_runs(f"results/{study}", [model]):
+            return found[0]
     raise results.ResultError(
         f"no finished run of {model} in results/{{{','.join(STUDIES)}}}; "
         f"./run_all.sh --data PATH --only {model} makes one, or give the folder of a run elsewhere"

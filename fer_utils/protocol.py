@@ -152,9 +152,7 @@ class Task:
                 "name": self.params["protocol"],
                 **self.names,
                 "classes": list(self.dataset.classes),
-                "selected_on": "nothing, the last epoch is kept"
-                if self.recipe.get("keep_best") == "last"
-                else f"{self.recipe['keep_best']} of {self.names['validation']}",
+                "selected_on": self._selected_on(),
             },
             "environment": {
                 **results.environment(),
@@ -169,6 +167,15 @@ class Task:
             "model": model,
             "scores": self.scores(predictions),
         }
+
+    def _selected_on(self) -> str:
+        """What the validation part has decided, in words."""
+        rules = (self.recipe.get(key) for key in ("early_stopping", "reduce_lr"))
+        monitors = [self.recipe["keep_best"], *(rule["monitor"] for rule in rules if rule)]
+        monitors = [name for name in dict.fromkeys(monitors) if name != "last"]
+        if not monitors:
+            return "nothing, the last epoch is kept"
+        return f"{' and '.join(monitors)} of {self.names['validation']}"
 
 
 def _content(dataset: datasets.Dataset) -> str:

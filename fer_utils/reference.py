@@ -54,7 +54,7 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
         print(f"left out: {run.place} was run on other data")
     if runs[0].metrics["data"]["synthetic"]:
         raise results.ResultError(f"{study}: synthetic faces are no reference; give FER2013")
-    if why := claims.not_fer2013(runs[0]):
+    if why := claims.not_fer2013(runs[0].metrics["data"]["totals"]):
         raise results.ResultError(f"{study}: {why}")
     if cut := claims.shortened(runs):
         raise results.ResultError(f"{study}: cut by a profile: {', '.join(cut)}; run profile full")
@@ -76,7 +76,7 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
     common = [run for run in runs if run.metrics["protocol"]["name"] == "official"]
     figures = {
         "claims": plots.claimed_and_measured(verdicts),
-        "accuracy": plots.accuracy_bars(results.comparison(common), claims.accuracies().head(0)),
+        "accuracy": plots.accuracy_bars(results.comparison(common)),
         "curves": plots.all_curves(runs),
         "confusion": plots.all_confusions(common),
     }

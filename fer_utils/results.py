@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCHEMA_VERSION = 1
+NO_RUN = "there is no finished run; train a model first"
 NOTEBOOK_STUDY = "results/notebook"  # where notebooks opened by themselves write
 VIEWS = "_views"  # what scores of averaged views are called: the part's name and this
 PACKAGES = (
@@ -357,7 +358,12 @@ def finished_runs(study: str | Path, models: Iterable[str] = ("*",)) -> list[Run
 
 
 def on_same_data(runs: list[Run]) -> tuple[list[Run], list[Run]]:
-    """The runs on the data of the run that finished last, and the others."""
+    """The runs on the data of the run that finished last, and the others.
+
+    ResultError if there is no run.
+    """
+    if not runs:
+        raise ResultError(NO_RUN)
     latest = max(runs, key=lambda run: run.metrics["timing"]["finished_at"]).metrics["data"]
     same = [run.metrics["data"]["pixels_sha256"] == latest["pixels_sha256"] for run in runs]
     chosen = [run for run, fits in zip(runs, same, strict=True) if fits]
@@ -371,7 +377,7 @@ def best_run(runs: list[Run]) -> tuple[Run, int]:
     seven) and the common protocol, where there are such. ResultError if there is no run.
     """
     if not runs:
-        raise ResultError("there is no finished run; train a model first")
+        raise ResultError(NO_RUN)
 
     def on_validation(run: Run) -> float:
         return run.metrics["scores"][run.metrics["protocol"]["validation"]]["accuracy"]

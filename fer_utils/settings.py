@@ -24,6 +24,7 @@ CHAPTERS = {
     "report": "report",
 }
 ON_REQUEST = {"benchmark"}  # runs with --only alone: it measures the machine, not the papers
+AFTER_RUNS = ("compare", "errors", "network")  # chapters that show what the runs have left
 OWN_NETWORK = "fer_net"  # what the chapter `network` is about
 MODEL_NOTEBOOKS = {"train": "04_train", "classical": "05_classical", "ensemble": "05_ensemble"}
 
@@ -39,9 +40,20 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     source = _source(options, profile, profile_name)
     folder = Path(options.results).expanduser() if options.results else ROOT / "results"
     folder /= "check" if options.check_reference else Path(profile_name).stem
-    models, chapters, kept = _selection(options, profile, folder)
+    from fer_utils import claims
+
+    claims.read()  # a wrong one is told now, not after the training
+    models, chapters, kept = _selection(options, profile, source, folder)
     complete = {name: _complete(name, profile_name) for name in models}
+    _check_titles(complete)
     _check_members(complete, kept, profile["seeds"])
+    # the classical systems draw nothing at random but the images of their grids, and an ensemble
+    # averages all seeds of its members: one seed will do
+    runs = [
+        f"runs/{name}/seed_{seed}"
+        for name in models
+        for seed in (profile["seeds"] if "builder" in complete[name][0] else profile["seeds"][:1])
+    ]
     report = not options.only or bool(models) or "report" in chapters
     targets = ["report.html"] if report else [f"{c}/notebook.ipynb" for c in chapters]
     if options.check_reference:
@@ -50,6 +62,10 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
 
     def executed(place: str) -> bool:
         return (folder / place / "notebook.ipynb").is_file()
+
+    def stands_for(run: str) -> str:
+        told = executed(run) and not trained_since(folder / run)
+        return f"{run}/{'notebook.ipynb' if told else 'metrics.json'}"
 
     # a chapter that is there stays in the report, and is made anew when it must
     shown = [c for c in CHAPTERS if c in chapters or c == "compare" or executed(c)]
@@ -62,10 +78,9 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         "data": source,
         "folder": str(folder.absolute()),
         "models": models,
-        "seeds": profile["seeds"],
+        "runs": runs,
         "jobs": profile.get("jobs", 1),
-        # a run that was trained without its notebook has the record alone
-        "kept": [f"{r}/{'notebook.ipynb' if executed(r) else 'metrics.json'}" for r in kept],
+        "kept": [stands_for(run) for run in kept],
         "chapters": chapters,
         "targets": targets,
         "report_chapters": [chapter for chapter in shown if chapter != "report"],
@@ -90,8 +105,14 @@ def _source(options: argparse.Namespace, profile: dict[str, Any], profile_name: 
     return str(Path(source).expanduser().absolute())
 
 
+def trained_since(run: Path) -> bool:
+    """Has a run of a study a record that is newer than its notebook?"""
+    written = (run / "notebook.ipynb").stat().st_mtime
+    return any(record.stat().st_mtime > written for record in run.rglob("metrics.json"))
+
+
 def _selection(
-    options: argparse.Namespace, profile: dict[str, Any], folder: Path
+    options: argparse.Namespace, profile: dict[str, Any], source: str, folder: Path
 ) -> tuple[list[str], list[str], list[str]]:
     """The models and chapters to run, and the finished runs that stay as they are."""
     models = profile.get("models") or parameters.standard_models()
@@ -109,10 +130,12 @@ def _selection(
         chapters = [c for c in CHAPTERS if c in options.only]
     finished = folder.glob("runs/*/seed_*/metrics.json")
     kept = [str(path.parent.relative_to(folder)) for path in finished]
+    # a finished ensemble follows its members
+    models = [*models, *_ensembles_of(models, {model_of(run) for run in kept} - {*models})]
     kept = [run for run in kept if model_of(run) not in models]
-    of_faces = not (options.data or "synthetic").startswith("synthetic")
     about_runs = {"compare", "errors", "report"} & set(chapters)
-    if about_runs == {"errors"} and of_faces and pretrained.available():
+    synthetic = source.startswith("synthetic")
+    if about_runs == {"errors"} and not synthetic and pretrained.available():
         about_runs = set()  # the committed network stands in
     if about_runs and not (models or kept):
         raise ParameterError(
@@ -131,6 +154,24 @@ def _selection(
 def model_of(run: str) -> str:
     """The model of a run's path in a study, runs/<model>/seed_<n>."""
     return Path(run).parts[1]
+
+
+def _ensembles_of(models: list[str], others: set[str]) -> list[str]:
+    """Those of some other models that are ensembles with one of these as a member."""
+    known = (name for name in parameters.names("models") if name in others)
+    members = {name: parameters.model(name).get("members", []) for name in known}
+    return [name for name, of in members.items() if set(of) & set(models)]
+
+
+def _check_titles(complete: dict[str, list[dict[str, Any]]]) -> None:
+    """ParameterError for two models of one title, which no table or figure could tell apart."""
+    seen: dict[str, str] = {}
+    for name, (params, *_) in complete.items():
+        other = seen.setdefault(params["title"], name)
+        if other != name:
+            raise ParameterError(
+                f"params/models/{name}.yaml: `title` is '{params['title']}', which {other} has too"
+            )
 
 
 def _check_members(

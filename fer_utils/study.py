@@ -20,7 +20,14 @@ from typing import Any
 
 from fer_utils import devices, parameters
 from fer_utils.parameters import ROOT, ParameterError
-from fer_utils.settings import CHAPTERS, MODEL_NOTEBOOKS, OWN_NETWORK, settings
+from fer_utils.settings import (
+    AFTER_RUNS,
+    CHAPTERS,
+    MODEL_NOTEBOOKS,
+    OWN_NETWORK,
+    settings,
+    trained_since,
+)
 
 PACKAGE = Path(__file__).resolve().parent
 MISSING = "Missing output files"
@@ -122,26 +129,18 @@ class Engine:
 
     def _replaced(self) -> list[str]:
         """Words for Snakemake: also the notebooks whose runs were trained again without them."""
-        places = [f"runs/{m}/seed_{s}" for m in self.config["models"] for s in self.config["seeds"]]
-        stale = []
-        for place in places:
-            notebook = self.folder / place / "notebook.ipynb"
-            if notebook.is_file() and any(
-                record.stat().st_mtime > notebook.stat().st_mtime
-                for record in notebook.parent.rglob("metrics.json")
-            ):
-                stale.append(f"{place}/notebook.ipynb")
+        notebooks = [f"{run}/notebook.ipynb" for run in self.config["runs"]]
+        there = [name for name in notebooks if (self.folder / name).is_file()]
+        stale = [name for name in there if trained_since((self.folder / name).parent)]
         stale += self.failed()
         return ["--forcerun", *stale] if stale else []
 
     def failed(self) -> list[str]:
         """Notebooks that failed when they last ran: older ones stand in their places."""
-        runs = {
-            f"{model}_seed_{seed}": f"runs/{model}/seed_{seed}"
-            for model in self.config["models"]
-            for seed in self.config["seeds"]
-        }
-        places = runs | {name: name for name in (*self.config["chapters"], "report")}
+        runs = {"_".join(Path(run).parts[1:]): run for run in self.config["runs"]}
+        after_runs = [name for name in self.config["report_chapters"] if name in AFTER_RUNS]
+        chapters = (*self.config["chapters"], *after_runs, "report")
+        places = runs | {name: name for name in chapters}
         copies = self.folder / "failed"
         return [
             f"{place}/notebook.ipynb"
@@ -329,11 +328,12 @@ def report_the_rest(config: dict[str, Any], extra: list[str], lock: Any, jobs: i
     if "report.html" not in config["targets"] or not finished or "compare" in failed:
         return False
     own = any(path.parent.parent.name == OWN_NETWORK for path in finished)
-    again = ["compare", "errors", *(["network"] if own else [])]
+    again = [name for name in AFTER_RUNS if own or name != "network"]
     again = [name for name in again if name in config["report_chapters"]]
     ready = [c for c in config["report_chapters"] if (folder / c / "notebook.ipynb").is_file()]
     rest = config | {
         "models": [],
+        "runs": [],
         "classical": [],
         "ensembles": [],
         "kept": [str(path.relative_to(folder)) for path in finished],

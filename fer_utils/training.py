@@ -232,8 +232,14 @@ class Training:
         transfer.load(network, self.recipe["weights"])
         # a frozen base sees every image once, so its features are as good as the images
         altered = self.recipe["augmentation"] or self.recipe["mixing"]
-        self.extractor = None if altered else transfer.extractor(network)
-        self.net = transfer.head(network) if self.extractor else layers.fuse(network)
+        if altered or not transfer.frozen(network):
+            self.net = layers.fuse(network)
+            return
+        self.net = transfer.head(network)
+        with devices.exact():
+            exact = self._network()
+            exact.set_weights(network.get_weights())
+            self.extractor = transfer.extractor(exact)
 
     def _hold_data(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Put training images, then validation images, on the device; labels and weights."""
@@ -290,7 +296,8 @@ class Training:
         """What the trained network takes for these images: their pixels or their features."""
         if not self.extractor:
             return images[..., None]
-        return transfer.features(self.extractor, images, self.precision, self.say)
+        with devices.exact():
+            return transfer.features(self.extractor, images, self.say)
 
     def _training_data(self):
         images, labels = self.task.part("train")
@@ -440,8 +447,7 @@ class Training:
         """Score the best weights in a float32 network and write the run's files.
 
         What the network's run `done` has predicted already is not computed again. float32 so that
-        whoever loads model.keras gets the recorded probabilities on any machine; a frozen base's
-        features alone have the precision of the training.
+        whoever loads model.keras gets the recorded probabilities on any machine.
         """
         with self._stage("evaluate"), devices.exact():
             final = self._network()

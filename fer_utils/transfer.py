@@ -148,19 +148,21 @@ def _text(name: str | bytes) -> str:
     return name.decode() if isinstance(name, bytes) else str(name)
 
 
-def extractor(network: Any) -> Any | None:
-    """The network up to its pooled features, if nothing in it is trained; else None."""
+def frozen(network: Any) -> bool:
+    """Has a network pooled features, and is nothing trained before them?"""
+    if POOLED not in [layer.name for layer in network.layers]:
+        return False
+    base = network.layers[: network.layers.index(network.get_layer(POOLED))]
+    return not any(layer.trainable_weights for layer in base)
+
+
+def extractor(network: Any) -> Any:
+    """The network up to its pooled features."""
     import keras
 
     from fer_utils import layers
 
-    if POOLED not in [layer.name for layer in network.layers]:
-        return None
-    pooled = network.get_layer(POOLED)
-    base = network.layers[: network.layers.index(pooled)]
-    if any(layer.trainable_weights for layer in base):
-        return None
-    return layers.fuse(keras.Model(network.input, pooled.output))
+    return layers.fuse(keras.Model(network.input, network.get_layer(POOLED).output))
 
 
 def head(network: Any) -> Any:
@@ -172,14 +174,14 @@ def head(network: Any) -> Any:
     return keras.Sequential([keras.Input((pooled.output.shape[-1],)), *rest])
 
 
-def features(base: Any, images: np.ndarray, precision: str, say: Any = print) -> np.ndarray:
+def features(base: Any, images: np.ndarray, say: Any = print) -> np.ndarray:
     """Features float32 (n, d) of images uint8 (n, 48, 48), from the cache where it has them.
 
-    They are kept by content, of each image and of the base with its precision, so that protocols
-    and runs share them. An image's features do not depend on its neighbours in a batch.
+    They are kept by content, of each image and of the base, so that protocols and runs share them.
+    An image's features do not depend on its neighbours in a batch.
     """
     folder = cache.cache_folder()
-    place = folder and folder / f"features-{_key(base, precision)}.npz"
+    place = folder and folder / f"features-{_key(base)}.npz"
     digests, known = _kept(place, base.output.shape[-1])
     wanted = quality.image_digests(images)
     _, first = np.unique(wanted, return_index=True)
@@ -197,15 +199,14 @@ def features(base: Any, images: np.ndarray, precision: str, say: Any = print) ->
             with cache.replacing(place) as file:
                 np.savez(file, digests=digests, features=known)
     order = np.argsort(digests)
-    return known[order[np.searchsorted(digests[order], wanted)]].astype(np.float32)
+    return known[order[np.searchsorted(digests[order], wanted)]]
 
 
 def _computed(base: Any, images: np.ndarray) -> np.ndarray:
     # every batch of one size, so that each image is computed in the same way
     padding = np.repeat(images[:1], -len(images) % BATCH, axis=0)
     whole = np.concatenate([images, padding])[..., None]
-    # half precision holds pooled ReLU features to three digits at half the room
-    return base.predict(whole, batch_size=BATCH, verbose=0)[: len(images)].astype(np.float16)
+    return base.predict(whole, batch_size=BATCH, verbose=0)[: len(images)]
 
 
 def _kept(place: Path | None, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -213,11 +214,11 @@ def _kept(place: Path | None, width: int) -> tuple[np.ndarray, np.ndarray]:
         with np.load(place, allow_pickle=False) as file:
             return file["digests"], file["features"]
     except (OSError, EOFError, TypeError, ValueError, KeyError, zipfile.BadZipFile):
-        return quality.image_digests(np.zeros((0, 48, 48), np.uint8)), np.zeros((0, width), "f2")
+        return quality.image_digests(np.zeros((0, 48, 48), np.uint8)), np.zeros((0, width), "f4")
 
 
-def _key(base: Any, precision: str) -> str:
-    digest = hashlib.sha256(precision.encode())
+def _key(base: Any) -> str:
+    digest = hashlib.sha256()
     for layer in base.layers:
         config = {key: value for key, value in layer.get_config().items() if key != "name"}
         digest.update(repr(sorted(config.items())).encode())

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fer_utils import claims, commands, datasets, devices, parameters, results, training, transfer
@@ -141,8 +142,11 @@ def _try(options: argparse.Namespace) -> None:
         if name not in trials:
             raise ParameterError(f"--only: no trial '{name}'; there are {', '.join(trials)}")
     dataset = datasets.load(options.data)
-    if options.record and dataset.provenance.get("synthetic"):
-        raise ParameterError("--record: synthetic faces are no reference; give FER2013")
+    if options.record:
+        totals = dict(zip(*np.unique(dataset.usage, return_counts=True), strict=True))
+        synthetic = dataset.provenance.get("synthetic")
+        if why := "synthetic faces" if synthetic else claims.not_fer2013(totals):
+            raise ParameterError(f"--record: {options.data} is no reference: {why}")
     study = Path(options.results).absolute()
     made = run(options.only or list(trials), dataset, study, options.seed)
     if options.record:

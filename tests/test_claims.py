@@ -87,6 +87,16 @@ def test_order_of_two_models_is_judged_on_the_same_images(tmp_path, deep, verdic
     assert row["folder"] == ("runs/deep_cnn/seed_0/holdout and runs/basic_cnn/seed_0/holdout")
 
 
+def test_of_several_seeds_the_first_that_both_models_have_is_judged(tmp_path):
+    runs = [make_run(tmp_path, seed=seed, protocol="holdout") for seed in (0, 1)]
+    deep = make_run(tmp_path, "deep_cnn", 50, seed=1, protocol="holdout")
+    row = verdict_of([*runs, deep], "above Basic")
+    assert row["folder"] == "runs/deep_cnn/seed_1/holdout and runs/basic_cnn/seed_1/holdout"
+    assert verdict_of([*runs, deep], "44 %")["folder"] == "runs/basic_cnn/seed_0/holdout"
+    row = verdict_of([runs[0], deep], "above Basic")
+    assert row["verdict"] == "cannot be decided" and "no seed is common" in row["reason"]
+
+
 def test_difference_needs_the_same_images(tmp_path):
     runs = make_run(tmp_path), make_run(tmp_path, "deep_cnn", n=40)
     with pytest.raises(ValueError, match="not tested on the same images"):
@@ -172,6 +182,16 @@ def test_of_images_that_the_paper_drew_itself_its_own_number_has_an_error_too(
     run = make_run(tmp_path, "dcnn_three_class", correct, protocol="pooled")
     row = verdict_of([run], "380 wrong")
     assert row["high"] < 0.79 and row["verdict"] == verdict
+    assert "drew its own test images" in row["reason"]
+
+
+def test_engdata301_drew_its_validation_images_but_not_its_test_images(tmp_path):
+    right = make_run(tmp_path, "resnet50", 36, protocol="holdout", weights=IMAGENET)
+    row = verdict_of([right], "72 % validation")  # 60 %, its own interval to 71.4 %
+    assert row["high"] < 0.715 and row["verdict"] == "reproduced"
+    assert "drew its own test images" in row["reason"]
+    basic = verdict_of([make_run(tmp_path, correct=35, protocol="holdout")], "44 %")
+    assert 0.445 < basic["low"] < 0.46 and basic["verdict"] == "better"
 
 
 @pytest.mark.parametrize(("second", "verdict"), [(0.6, "reproduced"), (0.4, "worse")])
@@ -232,12 +252,47 @@ def test_every_claim_has_a_row_and_an_undecided_one_says_why_and_what_would_deci
     ]  # fmt: skip
 
 
-def test_every_claim_names_a_known_measure_and_model():
-    known = parameters.names("models")
+def test_a_claim_is_the_paper_s_whose_network_it_is_about():
     for claim in claims.read():
         if "run" in claim:
-            assert claim["run"] in known and claim["measure"] in claims.MEASURES, claim
             assert claim["paper"] == parameters.model(claim["run"])["paper"]
+            assert claim["measure"] in claims.MEASURES  # what the schema allows is known here
+
+
+MINE = {"paper": "mine", "claim": "it is good", "claimed": 0.5, "run": "basic_cnn"}
+
+
+@pytest.mark.parametrize(
+    ("claim", "said"),
+    [
+        (MINE | {"measure": "acuracy"}, "`measure` is 'acuracy'; valid are accuracy"),
+        (MINE, "`measure` is missing"),
+        (MINE | {"measure": "recall"}, "`class` is missing"),
+        (MINE | {"measure": "recall", "class": "hapiness"}, "`class` is 'hapiness'; valid are"),
+        (MINE | {"measure": "above"}, "`other` is missing"),
+        (MINE | {"measure": "training_loss"}, "`within` is missing"),
+        (MINE | {"measure": "accuracy", "claimed": "50 %"}, "`claimed` is the text '50 %'"),
+        (MINE | {"measure": "accuracy", "run": "basic"}, "`run` is no model: basic; known are"),
+        (MINE | {"measure": "accuracy", "clas": "fear"}, "did you mean `class`"),
+    ],
+)
+def test_a_wrong_claim_is_named_with_its_fault(tmp_path, claim, said):
+    import yaml
+
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump({"claims": [claim]}))
+    with pytest.raises(
+        parameters.ParameterError, match=r"claims.yaml, claim 1 \(it is good\): "
+    ) as e:
+        claims.read(path)
+    assert said in str(e.value) and "\n" not in str(e.value)
+
+
+def test_a_claim_about_a_class_that_a_run_does_not_have_decides_nothing(tmp_path, monkeypatch):
+    of = MINE | {"run": "dcnn_three_class", "measure": "recall", "class": "anger"}
+    monkeypatch.setattr(claims, "read", lambda: [of])
+    row = verdict_of([make_run(tmp_path, "dcnn_three_class", protocol="pooled")], "it is good")
+    assert row["verdict"] == "cannot be decided" and "has no class anger" in row["reason"]
 
 
 FER2013_COUNTS = {

@@ -72,6 +72,13 @@ def test_members_of_other_images_or_of_a_part_are_refused(dataset, tmp_path):
         (made.folder / "metrics.json").write_text(json.dumps(record))
     with pytest.raises(results.ResultError, match="the same images"):
         ensemble.run(PARAMS, dataset, tmp_path)
+    record["protocol"] |= {"train": "train"}  # cut by a train_limit, it has no whole Training
+    (made.folder / "metrics.json").write_text(json.dumps(record))
+    with np.load(made.folder / "predictions.npz") as arrays:
+        kept = {name: arrays[name] for name in arrays if not name.startswith("Training/")}
+    np.savez(made.folder / "predictions.npz", **kept)
+    with pytest.raises(results.ResultError, match="the same images, without train_limit"):
+        ensemble.run(PARAMS, dataset, tmp_path)
 
 
 @pytest.mark.parametrize(

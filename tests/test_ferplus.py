@@ -301,3 +301,7 @@ def test_yardstick_scores_maps_and_networks_on_the_images_with_votes(tmp_path):
     assert set(table["split"]) == {"PublicTest"} and set(table["n"]) == {40}
     assert table["predictor"].iloc[-1] == "FER-Net, seed 0"
     assert table["accuracy"].iloc[-1] == pytest.approx(10 / 40)  # of places 20 to 59, up to 29
+    # data that came without PublicTest, and so a run that was selected on a part of Training
+    data.usage[data.usage == "PublicTest"] = "Training"
+    cut = make_run(tmp_path / "cut", "fer_net", protocol="pooled")
+    assert not len(ferplus.yardstick(data, given, [cut]))

@@ -126,7 +126,7 @@ def test_collected_reference_has_the_weights(trained, tmp_path, monkeypatch):
     shutil.copytree(trained.folder, study / "runs/fer_net/seed_0")
     real = trained.metrics | {"data": trained.metrics["data"] | {"synthetic": False}}
     (study / "runs/fer_net/seed_0/metrics.json").write_text(json.dumps(real))
-    monkeypatch.setattr(reference.claims, "not_fer2013", lambda run: "")
+    monkeypatch.setattr(reference.claims, "not_fer2013", lambda totals: "")
     monkeypatch.setattr(reference.claims, "shortened", lambda runs: [])
     reference.collect(study, folder)
     assert pretrained.network(folder / "runs/fer_net/seed_0").count_params()

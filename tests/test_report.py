@@ -104,8 +104,8 @@ def make_study(study):
     write_failed(study, "preprocess", "no landmarks")
     names = [*models, "light_cnn", "pipeline_cnn"]
     plan = {
-        "profile": "quick", "data": "fer2013.csv", "models": names, "seeds": [0, 1],
-        "classical": names, "complete": {name: [{"title": f"The {name}"}] for name in names},
+        "profile": "quick", "data": "fer2013.csv", "runs": [f"runs/{n}/seed_0" for n in names],
+        "complete": {name: [{"title": f"The {name}"}] for name in names},
     }  # fmt: skip
     (study / "study.json").write_text(json.dumps(plan))
     return study
@@ -135,7 +135,7 @@ def test_failed_and_missing_models_are_named_at_the_top(page):
     assert re.search(r"light_cnn, seed 0</strong>: failed with ValueError: no &lt;room&gt;", top)
     assert "second line" not in page and 'href="failed/light_cnn_seed_0.ipynb"' in top
     assert "pipeline_cnn, seed 0</strong>: no finished run" in top
-    assert "seed 1" not in top  # classical systems have one seed
+    assert "seed 1" not in top
     assert "Chapter preprocess</strong>: failed with ValueError: no landmarks; its chapter" in top
     assert "3 failed or missing" in top
 
@@ -154,7 +154,7 @@ def test_a_study_where_all_ran_has_no_box(tmp_path):
     make_study(tmp_path)
     shutil.rmtree(tmp_path / "failed")
     plan = json.loads((tmp_path / "study.json").read_text())
-    plan["models"] = plan["models"][:3]
+    plan["runs"] = plan["runs"][:3]
     (tmp_path / "study.json").write_text(json.dumps(plan))
     assert "Not everything ran" not in report.build(tmp_path).read_text()
 
@@ -163,13 +163,13 @@ def test_a_study_without_any_finished_model_or_plan_has_a_report(tmp_path):
     write(tmp_path / "explore" / "notebook.ipynb", "The data", figure("Faces"))
     assert "The data" in report.build(tmp_path).read_text()
     (tmp_path / "study.json").write_text(
-        json.dumps({"profile": "demo", "data": "synthetic", "models": ["deep_cnn"], "seeds": [0]})
+        json.dumps({"profile": "demo", "data": "synthetic", "runs": ["runs/deep_cnn/seed_0"]})
     )
     text = report.build(tmp_path).read_text()
     assert "deep_cnn, seed 0</strong>: no finished run" in text and "These faces are" in text
     with pytest.raises(results.ResultError, match="no executed notebook"):
         report.build(tmp_path / "explore")
-    (tmp_path / "study.json").write_text('{"models": [')
+    (tmp_path / "study.json").write_text('{"runs": [')
     with pytest.raises(results.ResultError, match="study.json: cannot be read"):
         report.build(tmp_path)
 
@@ -178,7 +178,7 @@ def test_a_run_on_other_data_or_without_notebook_is_told(tmp_path):
     write(tmp_path / "explore" / "notebook.ipynb", "The data", figure("Faces"))
     make_run(tmp_path, "deep_cnn", pixels="b" * 64)
     make_run(tmp_path, "basic_cnn", seed=1)  # finished last
-    plan = {"profile": "full", "models": ["deep_cnn", "basic_cnn"], "seeds": [0]}
+    plan = {"profile": "full", "runs": ["runs/deep_cnn/seed_0", "runs/basic_cnn/seed_0"]}
     (tmp_path / "study.json").write_text(json.dumps(plan))
     text = report.build(tmp_path).read_text()
     assert "Deep CNN, seed 0</strong>: its finished run is of other data" in text
@@ -262,6 +262,8 @@ def test_every_number_has_its_command_commit_code_and_record(study, page):
         "./run_all.sh --data synthetic:n=9,seed=2 --profile own.yaml --on-bad skip --resize "
         "--only hog_svm"
     )
+    run.metrics["model"]["members"] = {"runs/fer_net/seed_0": "", "runs/fer_net/seed_1": ""}
+    assert report.repeat(run, plan)["command"].endswith("--only fer_net hog_svm")
 
 
 def luminance(colour):

@@ -165,3 +165,9 @@ def test_other_images_than_the_runs_are_refused(tmp_path):
     run = make_run(tmp_path, "basic_cnn")
     with pytest.raises(results.ResultError, match="the runs were made on fer2013.csv"):
         results.same_images(run, datasets.load("synthetic:n=100"))
+
+
+def test_a_study_without_a_run_has_none_on_any_data():
+    for chosen in (results.on_same_data, results.best_run):
+        with pytest.raises(results.ResultError, match="no finished run; train a model first"):
+            chosen([])

@@ -13,6 +13,7 @@ import pytest
 from test_datasets import write_csv
 
 from fer_utils import datasets, parameters, results, training
+from fer_utils.protocol import Task
 from fer_utils.schedule import Schedule
 
 LIMITS = {"epochs": 3, "train_limit": 200, "early_stopping": None}
@@ -44,6 +45,22 @@ def test_run_folder_is_complete_and_fits_the_schema(finished):
     assert run.metrics["protocol"]["selected_on"] == "val_loss of PublicTest"
     assert set(run.metrics["scores"]) >= {"train", "PublicTest", "PrivateTest"}
     assert run.metrics["seed"] == 4 and run.metrics["params"] == params()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        ({"keep_best": "last", "early_stopping": None}, "nothing, the last epoch is kept"),
+        ({"keep_best": "last"}, "val_loss of PublicTest"),  # it decides when training stops
+        ({"keep_best": "val_accuracy"}, "val_accuracy and val_loss of PublicTest"),
+    ],
+)
+def test_what_the_validation_images_decide_is_recorded(dataset, recipe, told):
+    stopping = {"early_stopping": {"monitor": "val_loss", "patience": 3}, "reduce_lr": None}
+    task = Task(params(**stopping | recipe), dataset, 0, ())
+    predictions = task.predictions(lambda part: np.full((len(part), 7), 1 / 7))
+    record = task.record(predictions, model={}, timing={}, engine={})
+    assert record["protocol"]["selected_on"] == told
 
 
 def test_scores_follow_from_the_saved_predictions(finished, dataset):

@@ -98,13 +98,16 @@ def test_command_line_names_what_is_wrong(capsys):
     assert "no trial 'nonsense'; there are unchanged" in capsys.readouterr().err
 
 
-def test_rows_are_recorded_of_faces_from_a_file_only(table, capsys, monkeypatch, tmp_path):
+def test_rows_are_recorded_of_the_whole_of_fer2013_only(table, capsys, monkeypatch, tmp_path):
     kept = []
     monkeypatch.setattr(trials, "run", lambda *_: table)
     monkeypatch.setattr(trials, "record", kept.append)
     assert trials.main(["--data", "synthetic:n=200", "--record"]) == 2
-    assert "--record: synthetic faces are no reference" in capsys.readouterr().err and not kept
+    assert "is no reference: synthetic faces" in capsys.readouterr().err
     path = write_csv(tmp_path / "fer2013.csv", datasets.load("synthetic:n=100,seed=1"))
+    assert trials.main(["--data", str(path), "--record"]) == 2
+    assert "is no reference: not the whole of FER2013" in capsys.readouterr().err and not kept
+    monkeypatch.setattr(trials.claims, "not_fer2013", lambda totals: "")
     assert trials.main(["--data", str(path), "--record"]) == 0
     assert len(kept) == 1 and kept[0] is table
 

@@ -92,12 +92,14 @@ def repeat(run: Run, plan: dict[str, Any]) -> dict[str, str]:
     words += ["--profile", profile(plan)] if plan else []
     words += ["--on-bad", given["on_bad"]] if "on_bad" in given else []
     words += ["--resize"] if given.get("resize") else []
+    members = [Path(place).parts[1] for place in run.metrics["model"].get("members", ())]
+    only = dict.fromkeys([*members, run.metrics["run_id"]])
     return {
         "label": run.label,
         "protocol": run.metrics["protocol"]["name"],
         "accuracy": f"{run.test['accuracy']:.1%}",
         "split": run.metrics["protocol"]["test"],
-        "command": " ".join([*words, "--only", run.metrics["run_id"]]),
+        "command": " ".join([*words, "--only", *only]),
         "commit": shortened(environment["git_commit"]),
         "code": environment["code_sha256"][:12],
         "record": f"{run.place}/metrics.json",

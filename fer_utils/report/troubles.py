@@ -52,13 +52,9 @@ def find(study: Path, plan: dict[str, Any], runs: list[Run], others: list[Run]) 
 
 
 def planned(plan: dict[str, Any]) -> list[tuple[str, int]]:
-    """Model and seed of the runs that a study was asked for, as in the Snakefile."""
-    seeds, once = plan.get("seeds", []), plan.get("classical", []) + plan.get("ensembles", [])
-    return [
-        (model, seed)
-        for model in plan.get("models", [])
-        for seed in (seeds[:1] if model in once else seeds)
-    ]
+    """Model and seed of the runs that a study was asked for."""
+    places = (Path(run).parts for run in plan.get("runs", []))
+    return [(model, int(seed.removeprefix("seed_"))) for _, model, seed in places]
 
 
 def error(path: Path) -> str:

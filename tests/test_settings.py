@@ -1,0 +1,106 @@
+"""What a command line asks for: which runs, which finished ones stay, and what is refused."""
+
+import os
+
+import pytest
+import yaml
+from runs import make_run
+
+from fer_utils import parameters, settings, study
+
+PROFILE = {"description": "mine", "seeds": [0, 1], "models": ["basic_cnn", "pca_knn"]}
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """The settings of some words, for results in a folder of the test's own."""
+
+    def asked(*words, **profile):
+        path = tmp_path / "mine.yaml"
+        path.write_text(yaml.safe_dump(PROFILE | {"data": "synthetic:n=200,seed=0"} | profile))
+        given = ["--profile", str(path), "--results", str(tmp_path), *words]
+        return settings.settings(study.parser().parse_args(given))
+
+    return asked
+
+
+def notebook(run):
+    path = run.folder / "notebook.ipynb"
+    path.write_text("{}")
+    return path
+
+
+def test_a_network_runs_with_every_seed_and_a_classical_system_with_one(asked):
+    wanted = ["runs/basic_cnn/seed_0", "runs/basic_cnn/seed_1", "runs/pca_knn/seed_0"]
+    assert asked()["runs"] == wanted
+
+
+def test_a_finished_run_that_was_trained_again_counts_as_changed(asked, tmp_path):
+    run = make_run(tmp_path / "mine", "deep_cnn")
+    assert asked()["kept"] == ["runs/deep_cnn/seed_0/metrics.json"]
+    path = notebook(run)
+    assert asked()["kept"] == ["runs/deep_cnn/seed_0/notebook.ipynb"]
+    os.utime(path, (0, 0))
+    assert asked()["kept"] == ["runs/deep_cnn/seed_0/metrics.json"]
+
+
+def test_a_finished_ensemble_follows_its_members(asked, tmp_path):
+    for seed in (0, 1):
+        make_run(tmp_path / "mine", "fer_net", seed=seed)
+    ensemble = make_run(tmp_path / "mine", "basic_cnn", seed=0)
+    ensemble.folder.parent.rename(tmp_path / "mine" / "runs" / "fer_net_ensemble")
+    assert asked("--only", "fer_net")["models"] == ["fer_net", "fer_net_ensemble"]
+    assert asked("--only", "pca_knn")["models"] == ["pca_knn"]
+
+
+def test_two_models_of_one_title_are_refused(asked, monkeypatch):
+    one = parameters.model("basic_cnn")["title"]
+    complete = settings._complete
+
+    def copied(name, profile):
+        return [params | {"title": one} for params in complete(name, profile)]
+
+    monkeypatch.setattr(settings, "_complete", copied)
+    with pytest.raises(parameters.ParameterError, match="pca_knn.yaml: `title` is 'Basic CNN'"):
+        asked()
+
+
+def test_a_wrong_claim_stops_the_study_before_it_starts(asked, monkeypatch):
+    from fer_utils import claims
+
+    def wrong():
+        raise parameters.ParameterError("claims.yaml, claim 1: `measure` is missing")
+
+    monkeypatch.setattr(claims, "read", wrong)
+    with pytest.raises(parameters.ParameterError, match="`measure` is missing"):
+        asked()
+
+
+def test_errors_of_the_committed_network_on_the_profile_s_own_data(asked, tmp_path):
+    (tmp_path / "fer2013.csv").write_text("")
+    of_mine = asked("--only", "errors", data=str(tmp_path / "fer2013.csv"))
+    assert of_mine["models"] == [] and of_mine["chapters"] == ["errors"]
+    with pytest.raises(parameters.ParameterError, match="has no finished run"):
+        asked("--only", "errors")
+
+
+def test_a_chapter_that_failed_after_one_model_is_made_again(asked, tmp_path):
+    config = asked("--only", "basic_cnn")
+    failed = tmp_path / "mine" / "failed"
+    failed.mkdir(parents=True)
+    for name in ("compare", "basic_cnn_seed_1", "explore", "pca_knn_seed_0"):
+        (failed / f"{name}.ipynb").write_text("{}")
+    wanted = ["runs/basic_cnn/seed_1/notebook.ipynb", "compare/notebook.ipynb"]
+    assert study.Engine(config, [], None).failed() == wanted
+
+
+def test_a_profile_s_options_count_for_a_network_from_scratch(tmp_path):
+    from fer_utils import transfer
+
+    own = {"options": {"size": 32}, "weights": None}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"description": "mine", "per_model": {"resnet50": own}}))
+    settled = transfer.settle(parameters.model("resnet50", str(path), augmentation=None))
+    assert settled["options"] == {"size": 32, "fine_tune": "all"}
+    assert settled["training"]["augmentation"] is None
+    assert settled["title"] == "ResNet-50 from scratch"

@@ -174,6 +174,14 @@ def test_a_study_without_any_finished_model_or_plan_has_a_report(tmp_path):
         report.build(tmp_path)
 
 
+def test_a_failure_of_a_model_that_was_deleted_since_is_not_told(tmp_path):
+    write(tmp_path / "explore" / "notebook.ipynb", "The data", figure("Faces"))
+    for name in ("deep_cnn_seed_0", "my_deleted_cnn_seed_0"):
+        write_failed(tmp_path, name, "no room left")
+    text = report.build(tmp_path).read_text()
+    assert "deep_cnn, seed 0" in text and "my_deleted_cnn" not in text
+
+
 def test_a_run_on_other_data_or_without_notebook_is_told(tmp_path):
     write(tmp_path / "explore" / "notebook.ipynb", "The data", figure("Faces"))
     make_run(tmp_path, "deep_cnn", pixels="b" * 64)

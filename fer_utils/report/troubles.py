@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer_utils import parameters
 from fer_utils.results import Run
 
 LONGEST = 300
@@ -33,12 +34,14 @@ def find(study: Path, plan: dict[str, Any], runs: list[Run], others: list[Run]) 
         return f"{titles.get(model, model)}, seed {seed}"
 
     shown, elsewhere = ({_key(run) for run in some} for some in (runs, others))
-    found, failed = [], set()
+    found, failed, known = [], set(), parameters.names("models")
     for path in sorted(study.glob("failed/*.ipynb")):
         name = path.stem
         title, place = f"Chapter {name}", name
         if of_model := re.fullmatch(r"(.+)_seed_(\d+)", name):
             model, seed = of_model[1], int(of_model[2])
+            if model not in known:  # its file is gone, and with it the way to mend it
+                continue
             failed.add((model, seed))
             title, place = label(model, seed), _place(model, seed)
         earlier = "; its chapter here is of an earlier run" if _executed(study / place) else ""

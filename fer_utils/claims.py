@@ -139,6 +139,8 @@ def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], dict[int, Run]]) -
         )
     if measured.other_reading is not None and verdict == UNDECIDED:
         why += "; the claim lies between, and the paper does not say which it gives"
+    if "hangs_on" in claim:
+        verdict, why = UNDECIDED, f"{why}; here {verdict}, but it hangs on {claim['hangs_on']}"
     return row | {"verdict": verdict, "reason": why}
 
 

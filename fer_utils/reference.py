@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -21,7 +20,8 @@ from fer_utils.results import Run
 
 FOLDER = ROOT / "results" / "reference"
 FILES = ("metrics.json", "history.csv")  # of a run; its other files are too large
-KEPT = ("README.md", "trials.csv")  # not from a study
+KEPT = ("README.md", "trials.csv", "readings")  # not from a study
+SELECTS_ON_TEST = ("publictest", "kaggle", "pooled")  # protocols that test where they select
 FIGURES = ("errors/reliability.svg", "errors/coverage.svg", "errors/robustness.svg")
 TABLES = (
     "errors/mcnemar.csv", "network/yardstick.csv", "network/speeds.csv",
@@ -87,28 +87,49 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
         if source.is_file():
             shutil.copyfile(source, made / ("figures" if name in FIGURES else "") / source.name)
     for name in KEPT:
-        if (folder / name).is_file():
-            shutil.copyfile(folder / name, made / name)
+        if (kept := folder / name).exists():
+            (shutil.copytree if kept.is_dir() else shutil.copyfile)(kept, made / name)
     shutil.rmtree(folder, ignore_errors=True)
     made.rename(folder)
     return runs
 
 
 def summary(comparison: pd.DataFrame) -> str:
-    """The reference's models under the common protocol as a Markdown table, best first."""
+    """The reference's models as a Markdown table, the best under the common protocol first.
+
+    The paper's accuracy, the one measured under its protocol, and that under the common one, all
+    images and without the known ones, in percent with 95 % intervals.
+    """
     rows = [
-        "| model | paper | PrivateTest accuracy, 95 % interval | without known images | macro F1 |",
-        "|---|---|---|---|---|",
+        "| model | paper | claimed | under the paper's own protocol | common protocol, PrivateTest "
+        "| without known images |",
+        "|---|---|---|---|---|---|",
     ]
+    claimed = dict(claims.accuracies().itertuples(index=False))
+    own = results.own_protocol(comparison).set_index(["run_id", "seed"])
     common = comparison[comparison["protocol"] == "official"]
     for row in common.sort_values(["classes", "accuracy"], ascending=False).itertuples():
-        name = row.title + (f", of {row.classes} classes" if row.classes < 7 else "")
+        name = f"`{row.run_id}`" + (f", {row.classes} classes" if row.classes < 7 else "")
         name += f", seed {row.seed}" if comparison["seed"].nunique() > 1 else ""
+        said = claimed.get(row.run_id)
+        cells = [name, row.paper, "" if said is None else f"{100 * said:.3g}", ""]
+        key = row.run_id, row.seed
+        if row.paper_protocol != "official" and key in own.index:
+            paper = own.loc[key]
+            cells[3] = _interval(paper) + " *" * (paper.protocol in SELECTS_ON_TEST)
         rows.append(
-            f"| {name} | {row.paper} | {row.accuracy:.1%} ({row.accuracy_low:.1%} to "
-            f"{row.accuracy_high:.1%}) | {row.accuracy_not_in_training:.1%} | {row.macro_f1:.3f} |"
+            f"| {' | '.join(cells)} | {_interval(row)} | {_percent(row.accuracy_not_in_training)} |"
         )
-    return re.sub(r"(\d)%", r"\1 %", "\n".join(rows))
+    return "\n".join(rows)
+
+
+def _interval(row: Any) -> str:
+    low, high = _percent(row.accuracy_low), _percent(row.accuracy_high)
+    return f"{_percent(row.accuracy)} ({low} to {high})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
 
 
 def choose(names: list[str], data: dict[str, Any], folder: Path = FOLDER) -> list[str]:

@@ -50,15 +50,22 @@ def pairs(labels: np.ndarray, predictions: dict[str, np.ndarray]) -> pd.DataFram
     """McNemar's test for every pair of models, the smallest p first.
 
     `predictions` gives the predicted classes (n,) of each model. Columns: first, second, difference
-    (accuracy of first less that of second), only_first, only_second, p, p_holm (corrected for the
-    number of pairs, Holm 1979), differs (p_holm below 0.05).
+    (accuracy of first less that of second) with its 95 % interval low, high (normal approximation,
+    paired, of this pair alone), only_first, only_second, p, p_holm (corrected for the number of
+    pairs, Holm 1979), differs (p_holm below 0.05).
     """
-    rows = []
+    rows, n = [], len(labels)
     for first, second in combinations(predictions, 2):
         found = mcnemar(labels, predictions[first], predictions[second])
-        difference = (found["only_first"] - found["only_second"]) / len(labels)
-        rows.append({"first": first, "second": second, "difference": difference, **found})
-    columns = ["first", "second", "difference", "only_first", "only_second", "p"]
+        one, other = found["only_first"], found["only_second"]
+        difference = (one - other) / n
+        # each image adds 1, -1 or 0
+        error = 1.96 * (((one + other) / n - difference**2) / (n - 1)) ** 0.5
+        interval = {"low": difference - error, "high": difference + error}
+        rows.append(
+            {"first": first, "second": second, "difference": difference, **interval, **found}
+        )
+    columns = ["first", "second", "difference", "low", "high", "only_first", "only_second", "p"]
     table = pd.DataFrame(rows, columns=columns)
     table = table.sort_values("p", kind="stable", ignore_index=True)
     p_holm = _holm(table["p"].to_numpy(float))

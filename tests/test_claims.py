@@ -211,7 +211,9 @@ def test_easiest_and_hardest_classes(tmp_path):
     run = make_run(tmp_path, "pipeline_cnn", n=1400, predicted=predicted)
     easy, hard = verdict_of([run], "easiest"), verdict_of([run], "hardest")
     assert (easy["measured"], easy["verdict"]) == (2, "reproduced")
-    assert (hard["measured"], hard["verdict"]) == (2, "reproduced")
+    # another learning rate, which the paper leaves open, has turned this one round
+    assert (hard["measured"], hard["verdict"]) == (2, "cannot be decided")
+    assert "here reproduced, but it hangs on the learning rate" in hard["reason"]
     assert easy["reason"].startswith("recalls are anger 95%, happiness 90%")
 
 

@@ -97,6 +97,10 @@ def test_pairs_finds_the_one_real_difference():
     }
     expected = (good == LABELS).mean() - (poor == LABELS).mean()
     assert rows.loc[("good", "poor"), "difference"] == pytest.approx(expected)
+    each = (good == LABELS).astype(float) - (poor == LABELS)
+    error = 1.96 * each.std(ddof=1) / len(LABELS) ** 0.5
+    interval = rows.loc[("good", "poor"), ["low", "high"]].astype(float)
+    np.testing.assert_allclose(interval, [expected - error, expected + error])
     assert rows.loc[("poor", "same"), "difference"] < 0
 
 

@@ -20,6 +20,9 @@ COLUMNS = [
 UNDECIDED = "cannot be decided"
 VERDICTS = ("reproduced", "better", "worse", UNDECIDED)
 LOWER_IS_BETTER = ("loss", "training_loss", "confused")
+OF_TRAINING = (
+    "training_accuracy", "training_loss", "epochs", "best_epoch", "validation_above_training",
+)  # fmt: skip
 HAS_ONE_RIGHT_VALUE = (
     "epochs", "best_epoch", "validation_above_training", "easiest", "hardest",
 )  # fmt: skip
@@ -51,6 +54,12 @@ def read(path: Path = PARAMS / "claims.yaml") -> list[dict[str, Any]]:
             if claim[key] not in known:
                 raise ParameterError(
                     f"{where}: `{key}` is no model: {claim[key]}; known are {', '.join(known)}"
+                )
+        if claim.get("measure") in OF_TRAINING:
+            if "builder" not in read_yaml(PARAMS / "models" / f"{claim['run']}.yaml"):
+                raise ParameterError(
+                    f"{where}: `measure` is {claim['measure']}, but {claim['run']} is no network "
+                    "that is trained by epochs"
                 )
     return claims
 
@@ -124,7 +133,10 @@ def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], dict[int, Run]]) -
     classes = {claim.get("class"), claim.get("predicted"), *claim.get("classes", ())} - {None}
     if unknown := sorted(classes - set(used[0].metrics["protocol"]["classes"])):
         return row | {"reason": f"{claim['run']} has no class {unknown[0]}"}
-    measured = MEASURES[claim["measure"]](claim, *used)
+    try:
+        measured = MEASURES[claim["measure"]](claim, *used)
+    except ValueError as error:  # the two models of an order share no test images
+        return row | {"reason": str(error)}
     row |= {key: getattr(measured, key) for key in ("low", "high", "other_reading")}
     row["measured"] = measured.value
     for name, run in zip(needed, used, strict=True):
@@ -139,8 +151,8 @@ def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], dict[int, Run]]) -
         )
     if measured.other_reading is not None and verdict == UNDECIDED:
         why += "; the claim lies between, and the paper does not say which it gives"
-    if "hangs_on" in claim:
-        verdict, why = UNDECIDED, f"{why}; here {verdict}, but it hangs on {claim['hangs_on']}"
+    if "hangs_on" in claim and verdict == "worse":
+        verdict, why = UNDECIDED, f"{why}; worse here, but that hangs on {claim['hangs_on']}"
     return row | {"verdict": verdict, "reason": why}
 
 

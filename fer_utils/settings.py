@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import hashlib
 import re
@@ -43,10 +44,18 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     from fer_utils import claims
 
     claims.read()  # a wrong one is told now, not after the training
-    models, chapters, kept = _selection(options, profile, source, folder)
+    found = sorted(folder.glob("runs/*/seed_*/metrics.json"))
+    finished = [str(path.parent.relative_to(folder)) for path in found]
+    models, chapters = _selection(options, profile, source, folder, finished)
     complete = {name: _complete(name, profile_name) for name in models}
-    _check_titles(complete)
-    _check_members(complete, kept, profile["seeds"])
+    _check_members(complete, finished, profile["seeds"])
+    for name in _ensembles_of(models, finished):  # finished ones follow their members
+        more = complete | {name: _complete(name, profile_name)}
+        with contextlib.suppress(ParameterError):  # or stay what they are
+            _check_members(more, finished, profile["seeds"])
+            models, complete = [*models, name], more
+    kept = [run for run in finished if model_of(run) not in models]
+    _check_titles(complete, {model_of(run) for run in kept})
     # the classical systems draw nothing at random but the images of their grids, and an ensemble
     # averages all seeds of its members: one seed will do
     runs = [
@@ -112,9 +121,13 @@ def trained_since(run: Path) -> bool:
 
 
 def _selection(
-    options: argparse.Namespace, profile: dict[str, Any], source: str, folder: Path
-) -> tuple[list[str], list[str], list[str]]:
-    """The models and chapters to run, and the finished runs that stay as they are."""
+    options: argparse.Namespace,
+    profile: dict[str, Any],
+    source: str,
+    folder: Path,
+    finished: list[str],
+) -> tuple[list[str], list[str]]:
+    """The models and chapters to run; `finished` are the runs that the study's folder has."""
     models = profile.get("models") or parameters.standard_models()
     chapters = [chapter for chapter in CHAPTERS if chapter not in ON_REQUEST]
     known = [*parameters.names("models"), *CHAPTERS]
@@ -128,27 +141,22 @@ def _selection(
     if options.only:
         models = [m for m in parameters.names("models") if m in options.only]
         chapters = [c for c in CHAPTERS if c in options.only]
-    finished = folder.glob("runs/*/seed_*/metrics.json")
-    kept = [str(path.parent.relative_to(folder)) for path in finished]
-    # a finished ensemble follows its members
-    models = [*models, *_ensembles_of(models, {model_of(run) for run in kept} - {*models})]
-    kept = [run for run in kept if model_of(run) not in models]
     about_runs = {"compare", "errors", "report"} & set(chapters)
     synthetic = source.startswith("synthetic")
     if about_runs == {"errors"} and not synthetic and pretrained.available():
         about_runs = set()  # the committed network stands in
-    if about_runs and not (models or kept):
+    if about_runs and not (models or finished):
         raise ParameterError(
             f"--only {' '.join(chapters)}: {folder} has no finished run; run models first"
         )
-    if OWN_NETWORK not in [*models, *map(model_of, kept)]:
+    if OWN_NETWORK not in [*models, *map(model_of, finished)]:
         if options.only and "network" in chapters:
             raise ParameterError(
                 f"--only network: {folder} has no finished run of {OWN_NETWORK}; "
                 f"run it first, or with it: --only {OWN_NETWORK} network"
             )
         chapters = [chapter for chapter in chapters if chapter != "network"]
-    return models, chapters, kept
+    return models, chapters
 
 
 def model_of(run: str) -> str:
@@ -156,16 +164,28 @@ def model_of(run: str) -> str:
     return Path(run).parts[1]
 
 
-def _ensembles_of(models: list[str], others: set[str]) -> list[str]:
-    """Those of some other models that are ensembles with one of these as a member."""
-    known = (name for name in parameters.names("models") if name in others)
-    members = {name: parameters.model(name).get("members", []) for name in known}
+def _ensembles_of(models: list[str], finished: list[str]) -> list[str]:
+    """The finished ensembles, not among some models, of which one of these is a member."""
+    others = {model_of(run) for run in finished} - {*models}
+    members = {name: _of_file(name).get("members", []) for name in _known(others)}
     return [name for name, of in members.items() if set(of) & set(models)]
 
 
-def _check_titles(complete: dict[str, list[dict[str, Any]]]) -> None:
-    """ParameterError for two models of one title, which no table or figure could tell apart."""
-    seen: dict[str, str] = {}
+def _known(models: set[str]) -> list[str]:
+    """Those that still have a file."""
+    return [name for name in parameters.names("models") if name in models]
+
+
+def _of_file(model: str) -> dict[str, Any]:
+    return parameters.read_yaml(parameters.PARAMS / "models" / f"{model}.yaml")
+
+
+def _check_titles(complete: dict[str, list[dict[str, Any]]], others: set[str]) -> None:
+    """ParameterError for two models of one title, which no table or figure could tell apart.
+
+    `others` are those whose finished runs stay.
+    """
+    seen = {_of_file(name)["title"]: name for name in _known(others)}
     for name, (params, *_) in complete.items():
         other = seen.setdefault(params["title"], name)
         if other != name:
@@ -175,17 +195,19 @@ def _check_titles(complete: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def _check_members(
-    complete: dict[str, list[dict[str, Any]]], kept: list[str], seeds: list[int]
+    complete: dict[str, list[dict[str, Any]]], finished: list[str], seeds: list[int]
 ) -> None:
     """ParameterError for an ensemble without two runs, finished or selected, of whole members."""
     for params, *_ in complete.values():
         members = params.get("members", ())
         selected = [name for name in members if name in complete]
-        count = len(selected) * len(seeds) + sum(model_of(run) in members for run in kept)
-        if members and count < 2:
+        runs = {f"runs/{name}/seed_{seed}" for name in selected for seed in seeds}
+        runs |= {run for run in finished if model_of(run) in members}
+        if members and len(runs) < 2:
             raise ParameterError(
                 f"{params['id']} needs two or more runs of {' or '.join(members)}, there would be "
-                f"{count}; run them first, or with it, with more `seeds` in a profile of your own"
+                f"{len(runs)}; run them first, or with it, with more `seeds` in a profile of your "
+                "own"
             )
         for name in selected:
             if complete[name][0]["training"]["train_limit"]:

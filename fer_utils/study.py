@@ -138,8 +138,10 @@ class Engine:
     def failed(self) -> list[str]:
         """Notebooks that failed when they last ran: older ones stand in their places."""
         runs = {"_".join(Path(run).parts[1:]): run for run in self.config["runs"]}
-        after_runs = [name for name in self.config["report_chapters"] if name in AFTER_RUNS]
-        chapters = (*self.config["chapters"], *after_runs, "report")
+        chapters = [*self.config["chapters"]]
+        if "report.html" in self.config["targets"]:
+            chapters += [name for name in self.config["report_chapters"] if name in AFTER_RUNS]
+            chapters.append("report")
         places = runs | {name: name for name in chapters}
         copies = self.folder / "failed"
         return [

@@ -108,6 +108,38 @@ def test_every_number_of_the_table_of_speeds_is_measured(committed, page):
         assert f"| `{model}` | {' | '.join(cells)} |" in page
 
 
+def test_every_difference_that_the_readme_s_findings_tell_is_in_the_tables(committed):
+    said = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+
+    def differences(name):
+        rows = table(name).set_index(["first", "second"])[["difference", "low", "high"]]
+        turned = -rows[["difference", "high", "low"]]
+        turned.index, turned.columns = turned.index.swaplevel(), rows.columns
+        return 100 * pd.concat([rows, turned])
+
+    def told(row):
+        return "{:.1f}{}{:.1f} to {:.1f}".format(row.iloc[0], "{}", *row.iloc[1:])
+
+    every, apart = differences("mcnemar.csv"), differences("mcnemar_without_known.csv")
+    lead = every.loc[("FER-Net", "Deep CNN")], apart.loc[("FER-Net", "Deep CNN")]
+    assert f"Deep CNN falls from {lead[0].iloc[0]:.1f} to {lead[1].iloc[0]:.1f} points" in said
+    assert f"is another {told(lead[1]).format(' (')}) above the Deep CNN" in said
+    assert f"apart ({told(apart.loc[('Deep CNN', 'Light CNN')]).format(', ')}, one of 28" in said
+    low, high = ["Basic CNN", "Six-layer CNN", "HOG + SVM"], ["Deep CNN", "Light CNN"]
+    among = apart.loc[[(a, b) for a in low for b in low if a != b]]
+    over = apart.loc[[(a, b) for a in high for b in low], "difference"]
+    assert f"differences up to {among['difference'].max():.1f} points" in said
+    assert f"intervals within {among['high'].max():.1f} either way" in said
+    assert f"are {over.min():.1f} to {over.max():.1f} points above these three" in said
+    common = table("comparison.csv").query("protocol == 'official'")
+    lost = 100 * (common["accuracy"] - common["accuracy_not_in_training"])
+    assert f"scores {lost.min():.1f} to {lost.max():.1f} points lower" in said
+    order = 100 * table("verdicts.csv").set_index("claim").loc[
+        "Deep CNN scores above Basic CNN (results)", ["measured", "low", "high"]
+    ].astype(float)
+    assert f"as stated, by {told(order).format(' points (')})" in said
+
+
 def test_every_verdict_that_the_readme_counts_is_the_table_s(committed):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     counts = table("verdicts.csv")["verdict"].value_counts()
@@ -175,6 +207,12 @@ def test_collected_records_are_those_of_the_study(tmp_path):
     kept = reference.collect(study, folder)
     again = reference.read(folder)
     assert [run.metrics for run in again] == [run.metrics for run in kept]
+    (folder / "README.md").write_text("what was checked")
+    (folder / "readings" / "other").mkdir(parents=True)
+    (folder / "readings" / "other" / "metrics.json").write_text("{}")
+    reference.collect(study, folder)  # a second time, with what is not of the study
+    assert (folder / "README.md").read_text() == "what was checked"
+    assert (folder / "readings" / "other" / "metrics.json").is_file()
     names = {path.name for path in folder.rglob("*") if path.is_file()}
     assert names >= {"comparison.csv", "verdicts.csv", "claims.svg", "curves.svg", "confusion.svg"}
     assert "predictions.npz" not in names

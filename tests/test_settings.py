@@ -49,11 +49,16 @@ def test_a_finished_ensemble_follows_its_members(asked, tmp_path):
         make_run(tmp_path / "mine", "fer_net", seed=seed)
     ensemble = make_run(tmp_path / "mine", "basic_cnn", seed=0)
     ensemble.folder.parent.rename(tmp_path / "mine" / "runs" / "fer_net_ensemble")
-    assert asked("--only", "fer_net")["models"] == ["fer_net", "fer_net_ensemble"]
+    for profile in ({}, {"seeds": [0]}):  # seed 1 trained without the study, say
+        assert asked("--only", "fer_net", **profile)["models"] == ["fer_net", "fer_net_ensemble"]
     assert asked("--only", "pca_knn")["models"] == ["pca_knn"]
+    cut = asked("--only", "fer_net", training={"train_limit": 50})  # it can't be made of these
+    assert (
+        cut["models"] == ["fer_net"] and "runs/fer_net_ensemble/seed_0/metrics.json" in cut["kept"]
+    )
 
 
-def test_two_models_of_one_title_are_refused(asked, monkeypatch):
+def test_two_models_of_one_title_are_refused(asked, monkeypatch, tmp_path):
     one = parameters.model("basic_cnn")["title"]
     complete = settings._complete
 
@@ -63,6 +68,9 @@ def test_two_models_of_one_title_are_refused(asked, monkeypatch):
     monkeypatch.setattr(settings, "_complete", copied)
     with pytest.raises(parameters.ParameterError, match="pca_knn.yaml: `title` is 'Basic CNN'"):
         asked()
+    make_run(tmp_path / "mine", "basic_cnn")  # also where the other one is finished
+    with pytest.raises(parameters.ParameterError, match="pca_knn.yaml: `title` is 'Basic CNN'"):
+        asked("--only", "pca_knn")
 
 
 def test_a_wrong_claim_stops_the_study_before_it_starts(asked, monkeypatch):
@@ -92,15 +100,5 @@ def test_a_chapter_that_failed_after_one_model_is_made_again(asked, tmp_path):
         (failed / f"{name}.ipynb").write_text("{}")
     wanted = ["runs/basic_cnn/seed_1/notebook.ipynb", "compare/notebook.ipynb"]
     assert study.Engine(config, [], None).failed() == wanted
-
-
-def test_a_profile_s_options_count_for_a_network_from_scratch(tmp_path):
-    from fer_utils import transfer
-
-    own = {"options": {"size": 32}, "weights": None}
-    path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump({"description": "mine", "per_model": {"resnet50": own}}))
-    settled = transfer.settle(parameters.model("resnet50", str(path), augmentation=None))
-    assert settled["options"] == {"size": 32, "fine_tune": "all"}
-    assert settled["training"]["augmentation"] is None
-    assert settled["title"] == "ResNet-50 from scratch"
+    alone = asked("--only", "explore")  # which asks for no report
+    assert study.Engine(alone, [], None).failed() == ["explore/notebook.ipynb"]

@@ -13,7 +13,9 @@ if not importlib.util.find_spec("snakemake_executor_plugin_slurm"):
     missing.append("snakemake-executor-plugin-slurm")
 pytestmark = [
     pytest.mark.study,
-    pytest.mark.skipif("FER_SLURM" not in os.environ, reason="FER_SLURM=1 runs it; see README"),
+    pytest.mark.skipif(
+        "FER_SLURM" not in os.environ, reason="FER_SLURM=1 runs it: docs/machines.md"
+    ),
     pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}"),
 ]
 

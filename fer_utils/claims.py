@@ -44,7 +44,9 @@ class Measured(NamedTuple):
 
 def read(path: Path = PARAMS / "claims.yaml") -> list[dict[str, Any]]:
     """All claims, in the order of the file; ParameterError names a wrong one and its fault."""
-    claims, known = read_yaml(path)["claims"], names("models")
+    claims, known = read_yaml(path).get("claims"), names("models")
+    if not isinstance(claims, list):
+        raise ParameterError(f"{path}: `claims` is missing or no list")
     for number, claim in enumerate(claims, 1):
         where = f"{path}, claim {number}"
         if isinstance(claim, dict) and "claim" in claim:

@@ -57,9 +57,8 @@ def use_style() -> None:
 
 def model_colour(run_id: str) -> str:
     """The colour of a model in every figure."""
-    return (
-        MODEL_COLOURS.get(run_id) or OTHER_COLOURS[zlib.crc32(run_id.encode()) % len(OTHER_COLOURS)]
-    )
+    other = OTHER_COLOURS[zlib.crc32(run_id.encode()) % len(OTHER_COLOURS)]
+    return MODEL_COLOURS.get(run_id, other)
 
 
 def panels(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 3.4)) -> Any:

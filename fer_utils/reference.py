@@ -49,7 +49,10 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
     The runs take the place of those in the reference. ResultError where they are synthetic, cut, or
     of a part of FER2013.
     """
-    runs, others = results.on_same_data(results.finished_runs(study))
+    found = results.finished_runs(study)
+    if not found:
+        raise results.ResultError(f"{study}: no finished run here; give the folder of a study")
+    runs, others = results.on_same_data(found)
     for run in others:
         print(f"left out: {run.place} was run on other data")
     if runs[0].metrics["data"]["synthetic"]:

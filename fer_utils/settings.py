@@ -73,6 +73,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         return (folder / place / "notebook.ipynb").is_file()
 
     def stands_for(run: str) -> str:
+        # a run that was trained without its notebook, or again since, has the record alone
         told = executed(run) and not trained_since(folder / run)
         return f"{run}/{'notebook.ipynb' if told else 'metrics.json'}"
 
@@ -185,7 +186,7 @@ def _check_titles(complete: dict[str, list[dict[str, Any]]], others: set[str]) -
 
     `others` are those whose finished runs stay.
     """
-    seen = {_of_file(name)["title"]: name for name in _known(others)}
+    seen = {_of_file(name).get("title", name): name for name in _known(others)}
     for name, (params, *_) in complete.items():
         other = seen.setdefault(params["title"], name)
         if other != name:

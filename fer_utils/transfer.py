@@ -186,10 +186,10 @@ def features(base: Any, images: np.ndarray, say: Any = print) -> np.ndarray:
     wanted = quality.image_digests(images)
     _, first = np.unique(wanted, return_index=True)
     missing = first[~np.isin(wanted[first], digests)]
-    if len(missing) > BATCH:
-        say(f"features of {len(missing):,} images")
     for start in range(0, len(missing), SAVE_EVERY):
         part = missing[start : start + SAVE_EVERY]
+        if len(missing) > BATCH:
+            say(f"features of images {start + 1:,} to {start + len(part):,} of {len(missing):,}")
         digests = np.concatenate([digests, wanted[part]])
         known = np.concatenate([known, _computed(base, images[part])])
         if not place:

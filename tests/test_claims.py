@@ -310,6 +310,15 @@ def test_a_wrong_claim_is_named_with_its_fault(tmp_path, claim, said):
     assert said in str(e.value) and "\n" not in str(e.value)
 
 
+def test_a_file_without_claims_is_told(tmp_path):
+    path = tmp_path / "claims.yaml"
+    path.write_text("claims:\n")
+    with pytest.raises(
+        parameters.ParameterError, match="claims.yaml: `claims` is missing or no list"
+    ):
+        claims.read(path)
+
+
 def test_a_claim_about_a_class_that_a_run_does_not_have_decides_nothing(tmp_path, monkeypatch):
     of = MINE | {"run": "dcnn_three_class", "measure": "recall", "class": "anger"}
     monkeypatch.setattr(claims, "read", lambda: [of])

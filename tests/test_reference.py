@@ -225,4 +225,6 @@ def test_synthetic_and_cut_runs_are_no_reference(tmp_path):
     make_run(tmp_path / "b", "basic_cnn", epochs=1)
     with pytest.raises(results.ResultError, match="cut by a profile: Basic CNN"):
         reference.collect(tmp_path / "b", tmp_path / "reference")
+    with pytest.raises(results.ResultError, match="nothing: no finished run here"):
+        reference.collect(tmp_path / "nothing", tmp_path / "reference")
     assert not (tmp_path / "reference").exists()

@@ -144,7 +144,10 @@ def test_cached_and_uncached_features_are_identical(dataset, weights_file, monke
     base = transfer.extractor(weights_file[1])
     images = dataset.images[:70]
     monkeypatch.setenv("FER_CACHE", str(tmp_path))
-    uncached = transfer.features(base, images, say=lambda line: None)
+    monkeypatch.setattr(transfer, "SAVE_EVERY", 64)
+    lines = []
+    uncached = transfer.features(base, images, say=lines.append)
+    assert lines == ["features of images 1 to 64 of 70", "features of images 65 to 70 of 70"]
     assert len(list(tmp_path.glob("features-*.npz"))) == 1
     lines = []
     cached = transfer.features(base, images, say=lines.append)

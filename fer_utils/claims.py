@@ -11,7 +11,7 @@ import pandas as pd
 
 from fer_utils.evaluation import accuracy_interval
 from fer_utils.parameters import PARAMS, ParameterError, check, merge, model, names, read_yaml
-from fer_utils.results import Run
+from fer_utils.results import ResultError, Run
 
 COLUMNS = [
     "paper", "claim", "claimed", "measured", "low", "high", "verdict", "reason", "run_id",
@@ -26,6 +26,7 @@ OF_TRAINING = (
 HAS_ONE_RIGHT_VALUE = (
     "epochs", "best_epoch", "validation_above_training", "easiest", "hardest",
 )  # fmt: skip
+OF_PREDICTIONS = ("loss", "above")
 RESAMPLES = 1000
 
 
@@ -137,7 +138,7 @@ def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], dict[int, Run]]) -
         return row | {"reason": f"{claim['run']} has no class {unknown[0]}"}
     try:
         measured = MEASURES[claim["measure"]](claim, *used)
-    except ValueError as error:  # the two models of an order share no test images
+    except (ResultError, ValueError) as error:  # no predictions; or an order on other images
         return row | {"reason": str(error)}
     row |= {key: getattr(measured, key) for key in ("low", "high", "other_reading")}
     row["measured"] = measured.value

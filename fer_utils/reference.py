@@ -1,6 +1,6 @@
 """The committed results (results/reference): how they are collected, read and checked against.
 
-python -m fer_utils.reference results/full    collects the runs of a finished study
+python -m fer_utils.reference results/full    adds the runs of a finished study
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from fer_utils.results import Run
 
 FOLDER = ROOT / "results" / "reference"
 FILES = ("metrics.json", "history.csv")  # of a run; its other files are too large
-KEPT = ("README.md", "trials.csv", "readings")  # not from a study
 SELECTS_ON_TEST = ("publictest", "kaggle", "pooled")  # protocols that test where they select
 FIGURES = ("errors/reliability.svg", "errors/coverage.svg", "errors/robustness.svg")
 TABLES = (
@@ -44,10 +44,11 @@ def read(folder: Path = FOLDER) -> list[Run]:
 
 
 def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
-    """Copy records, tables and the figures that show no face from a study on FER2013.
+    """Add the records, tables and figures without faces of a study on FER2013 to the reference.
 
-    The runs take the place of those in the reference. ResultError where they are synthetic, cut, or
-    of a part of FER2013.
+    A run takes the place of the one of its model, seed and protocol, a table or figure that of its
+    name; what else is there stays. ResultError where the runs are synthetic, cut, of a part of
+    FER2013 or of other images than those in the reference. Returns all runs of the reference.
     """
     found = results.finished_runs(study)
     if not found:
@@ -61,18 +62,31 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
         raise results.ResultError(f"{study}: {why}")
     if cut := claims.shortened(runs):
         raise results.ResultError(f"{study}: cut by a profile: {', '.join(cut)}; run profile full")
+    images = runs[0].metrics["data"]["pixels_sha256"]
     made = folder.with_name(f".{folder.name}.partial")  # takes the place of the old one at the end
     shutil.rmtree(made, ignore_errors=True)
+    if folder.exists():
+        shutil.copytree(folder, made)
     for run in runs:
         place = made / run.place
-        place.mkdir(parents=True)
+        place.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             shutil.copyfile(run.folder / name, place / name)
         if place == made / pretrained.RUN.relative_to(FOLDER):
             pretrained.save(run, place)
             if record := export.read_int8(run):
                 results.write_text(place / export.INT8_RECORD, json.dumps(record, indent=1) + "\n")
+    here = {run.place: run for run in runs}
+    runs = [here.get(run.place, run) for run in read(made)]
+    if any(run.metrics["data"]["pixels_sha256"] != images for run in runs):
+        shutil.rmtree(made)
+        raise results.ResultError(
+            f"{study}: not the images of the runs in {folder}; move {folder / 'runs'} away to "
+            "begin a new reference"
+        )
     verdicts, comparison = claims.verdicts(runs), results.comparison(runs)
+    if (old := made / "verdicts.csv").is_file():
+        verdicts = _with_known(verdicts, pd.read_csv(old), here)
     results.save_table(comparison, made / "comparison.csv")
     results.save_table(verdicts, made / "verdicts.csv")
     plots.use_style()
@@ -89,12 +103,23 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
         source = results.study_folder(study) / name
         if source.is_file():
             shutil.copyfile(source, made / ("figures" if name in FIGURES else "") / source.name)
-    for name in KEPT:
-        if (kept := folder / name).exists():
-            (shutil.copytree if kept.is_dir() else shutil.copyfile)(kept, made / name)
     shutil.rmtree(folder, ignore_errors=True)
     made.rename(folder)
     return runs
+
+
+def _with_known(verdicts: pd.DataFrame, old: pd.DataFrame, new: Container[str]) -> pd.DataFrame:
+    """Verdicts, with the old row where one needs predictions of runs that are not among the new."""
+    known = {(row["claim"], row["claimed"], row["folder"]): row for row in old.to_dict("records")}
+
+    def settled(row: dict[str, Any]) -> dict[str, Any]:
+        replaced = any(place in new for place in str(row["folder"]).split(" and "))
+        if row["measure"] not in claims.OF_PREDICTIONS or replaced:
+            return row
+        return known.get((row["claim"], row["claimed"], row["folder"]), row)
+
+    rows = [settled(row) for row in verdicts.to_dict("records")]
+    return pd.DataFrame(rows, columns=verdicts.columns)
 
 
 def summary(comparison: pd.DataFrame) -> str:
@@ -188,9 +213,9 @@ def _collect(options: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line: collect a study's results; returns the exit status."""
+    """Command line: add a study's results; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m fer_utils.reference", description="Collect results/reference from a study."
+        prog="python -m fer_utils.reference", description="Add a study's results to results/reference."
     )
     parser.add_argument("study", help="folder of a finished study on FER2013, results/full say")
     options = parser.parse_args(arguments)

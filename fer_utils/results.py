@@ -273,7 +273,10 @@ class Run:
 
         ResultError for a split that the run has no predictions of.
         """
-        with np.load(self.folder / "predictions.npz", allow_pickle=False) as arrays:
+        path = self.folder / "predictions.npz"
+        if not path.is_file():
+            raise ResultError(f"{self.place}: the predictions of this run are not kept")
+        with np.load(path, allow_pickle=False) as arrays:
             known = dict.fromkeys(name.partition("/")[0] for name in arrays)
             if split not in known:
                 raise ResultError(

@@ -10,8 +10,6 @@ from runs import make_run
 from fer_utils import claims, export, pretrained, reference, results
 from fer_utils.parameters import ROOT, ParameterError
 
-NEEDS_PREDICTIONS = ("loss", "above")  # which are not committed, but for their interval
-
 
 @pytest.fixture(scope="module")
 def committed():
@@ -39,13 +37,13 @@ def test_verdicts_follow_from_the_records(committed, tmp_path, monkeypatch):
         difference = score["accuracy"] - other.metrics["scores"][split]["accuracy"]
         return claims.Measured(difference, None, None, "")
 
-    for measure in NEEDS_PREDICTIONS:
+    for measure in claims.OF_PREDICTIONS:  # which are not committed: their interval is missing
         monkeypatch.setitem(claims.MEASURES, measure, value)
     again, kept = claims.verdicts(committed), table("verdicts.csv")
     assert again["claim"].tolist() == kept["claim"].tolist()
     measured = again["measured"].astype(float)
     pd.testing.assert_series_equal(measured, kept["measured"].astype(float), atol=1e-4)
-    needed = {c["claim"] for c in claims.read() if c.get("measure") in NEEDS_PREDICTIONS}
+    needed = {c["claim"] for c in claims.read() if c.get("measure") in claims.OF_PREDICTIONS}
     alone = ~kept["claim"].isin(needed)
     for column in ("verdict", "reason"):
         assert again.loc[alone, column].tolist() == kept.loc[alone, column].tolist()
@@ -210,12 +208,57 @@ def test_collected_records_are_those_of_the_study(tmp_path):
     (folder / "README.md").write_text("what was checked")
     (folder / "readings" / "other").mkdir(parents=True)
     (folder / "readings" / "other" / "metrics.json").write_text("{}")
-    reference.collect(study, folder)  # a second time, with what is not of the study
+    reference.collect(study, folder)  # a second time, beside what is not of the study
     assert (folder / "README.md").read_text() == "what was checked"
     assert (folder / "readings" / "other" / "metrics.json").is_file()
     names = {path.name for path in folder.rglob("*") if path.is_file()}
     assert names >= {"comparison.csv", "verdicts.csv", "claims.svg", "curves.svg", "confusion.svg"}
     assert "predictions.npz" not in names
+
+
+def test_a_study_adds_to_the_reference(tmp_path):
+    first, second, folder = tmp_path / "first", tmp_path / "second", tmp_path / "reference"
+    make_run(first, "basic_cnn", protocol="holdout", correct=40)
+    make_run(first, "deep_cnn", protocol="holdout", correct=50)
+    make_run(first, "hog_svm", correct=30)
+    (first / "errors").mkdir()
+    (first / "errors" / "mcnemar.csv").write_text("of the first study")
+    reference.collect(first, folder)
+    order = {"measure": "above", "run_id": "deep_cnn", "verdict": "reproduced"}
+    old = pd.read_csv(folder / "verdicts.csv")
+    assert (old[list(order)] == order).all(axis=1).sum() == 1
+    make_run(second, "hog_svm", correct=20)
+    make_run(second, "light_cnn", correct=30)
+    places = [run.place for run in reference.collect(second, folder)]
+    assert places == [
+        "runs/basic_cnn/seed_0/holdout", "runs/deep_cnn/seed_0/holdout",
+        "runs/hog_svm/seed_0", "runs/light_cnn/seed_0",
+    ]  # fmt: skip
+    scores = pd.read_csv(folder / "comparison.csv").set_index("run_id")["accuracy"]
+    assert scores["basic_cnn"] == pytest.approx(40 / 60)
+    assert scores["hog_svm"] == pytest.approx(20 / 60)
+    assert (folder / "mcnemar.csv").read_text() == "of the first study"
+    # an order needs the predictions of both: known from when they were there, else undecided
+    new = pd.read_csv(folder / "verdicts.csv")
+    pd.testing.assert_frame_equal(new, old)
+    third = tmp_path / "third"
+    make_run(third, "deep_cnn", protocol="holdout", correct=50)
+    reference.collect(third, folder)
+    row = pd.read_csv(folder / "verdicts.csv").query("run_id == 'deep_cnn' and measure == 'above'")
+    assert row["verdict"].tolist().count("reproduced") == 0
+    assert "predictions of this run are not kept" in " ".join(row["reason"])
+
+
+def test_runs_on_other_images_are_not_added(small, tmp_path):
+    study, folder = tmp_path / "study", tmp_path / "reference"
+    make_run(study, "basic_cnn")
+    reference.collect(study, folder)
+    other = make_run(tmp_path / "other", "deep_cnn")
+    data = other.metrics["data"] | {"pixels_sha256": "b" * 64}
+    (other.folder / "metrics.json").write_text(json.dumps(other.metrics | {"data": data}))
+    with pytest.raises(results.ResultError, match="not the images of the runs in"):
+        reference.collect(tmp_path / "other", folder)
+    assert [run.metrics["run_id"] for run in reference.read(folder)] == ["basic_cnn"]
 
 
 def test_synthetic_and_cut_runs_are_no_reference(tmp_path):

@@ -215,7 +215,8 @@ def _collect(options: argparse.Namespace) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Command line: add a study's results; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m fer_utils.reference", description="Add a study's results to results/reference."
+        prog="python -m fer_utils.reference",
+        description="Add a study's results to results/reference.",
     )
     parser.add_argument("study", help="folder of a finished study on FER2013, results/full say")
     options = parser.parse_args(arguments)

@@ -84,11 +84,10 @@ class Task:
         return self.dataset.images[index], self.dataset.labels[index]
 
     def trains_like(self, other: Task) -> bool:
-        """Do both train and select on the same images, so that one training serves both?"""
-        return all(
-            np.array_equal(self.rows[self.parts[role]], other.rows[other.parts[role]])
-            for role in ("train", "validation")
-        )
+        """Do both train on the same images in the same way, whatever selects?"""
+        of_protocol = {"protocol": None}
+        same = np.array_equal(self.rows[self.parts["train"]], other.rows[other.parts["train"]])
+        return same and self.params | of_protocol == other.params | of_protocol
 
     def predictions(
         self,

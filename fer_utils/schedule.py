@@ -22,8 +22,12 @@ class Schedule:
         stopped = stopping and self.state["stop_wait"] >= stopping["patience"]
         return bool(stopped) or epochs_done >= self.recipe["epochs"]
 
-    def follow(self, entry: dict[str, float]) -> tuple[bool, float | None]:
-        """Take in one epoch's history entry: is it the best, and a new learning rate if due."""
+    def follow(self, entry: dict[str, float]) -> bool:
+        """Take in one epoch's history entry: is it the best so far?
+
+        The state's `learning_rate` is then that of the next epoch, as far as a plateau sets it.
+        """
+        self.state["learning_rate"] = entry["learning_rate"]
         best = self._improved("best", self.recipe["keep_best"], entry)
         if best:
             self.state["best_epoch"] = entry["epoch"]
@@ -38,8 +42,8 @@ class Schedule:
             if self.state["lr_wait"] >= plateau["patience"]:
                 self.state["lr_wait"] = 0
                 lowered = entry["learning_rate"] * plateau["factor"]
-                return best, max(lowered, plateau.get("minimum", 0.0))
-        return best, None
+                self.state["learning_rate"] = max(lowered, plateau.get("minimum", 0.0))
+        return best
 
     def _improved(self, slot: str, monitor: str, entry: dict, margin: float = 0.0) -> bool:
         if monitor == "last":

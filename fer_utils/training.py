@@ -11,6 +11,7 @@ import json
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +69,18 @@ def run(
     seed: int = 0,
     say: Any = print,
     count: int = 1,
+    beside: Sequence[dict[str, Any]] = (),
 ) -> results.Run:
     """Train, score and record one model in the study's folder, or present the finished run.
 
     A run is presented instead of repeated when parameters, data, seed and training code are the
-    same. An interrupted run goes on after its last whole epoch. Where the paper's protocol trains
-    and selects on the same images as the common one, the common run's network is scored instead of
-    training it a second time. `say` gets one line per epoch, `count` is the number of devices.
+    same. An interrupted run goes on after its last whole epoch. `beside` are parameters of the same
+    model under other protocols: those that train on the same images get a checkpoint of the epochs
+    that are the same for them. `say` gets one line per epoch, `count` is the number of devices.
     """
-    params = transfer.settle(params)
-    task = Task(params, dataset, seed, CODE)
-    folder = results.run_folder(study, params["id"], seed, params["protocol"])
-    with results.locked(folder):
+    task, folder = _place(params, dataset, study, seed)
+    with contextlib.ExitStack() as locks:
+        locks.enter_context(results.locked(folder))
         finished = task.finished(folder, "model.keras")
         if finished:
             made = finished.metrics["environment"]
@@ -91,14 +92,27 @@ def run(
             return finished
         if (folder / "metrics.json").is_file():
             say("the finished run there is of other parameters, data, code or seed: trained anew")
-        training = Training(task, folder, say, count)
-        shared = results.run_folder(study, params["id"], seed)
-        if folder != shared and (shared / "metrics.json").is_file():
-            common = Task(params | {"protocol": "official"}, dataset, seed, CODE)
-            done = common.finished(shared, "model.keras")
-            if done and task.trains_like(common):
-                return training.take_over(done)
-        return training.run()
+        others = []
+        for other in beside:
+            with contextlib.suppress(datasets.DataError):
+                others.append(_place(other, dataset, study, seed))
+        others = [
+            (other, place)
+            for other, place in others
+            if other.trains_like(task) and not other.finished(place, "model.keras")
+        ]
+        for _, place in others:
+            locks.enter_context(results.locked(place))
+        return Training(task, folder, say, count, others).run()
+
+
+def _place(
+    params: dict[str, Any], dataset: datasets.Dataset, study: str | Path, seed: int
+) -> tuple[Task, Path]:
+    """The task of a run and the run's folder."""
+    params = transfer.settle(params)
+    folder = results.run_folder(study, params["id"], seed, params["protocol"])
+    return Task(params, dataset, seed, CODE), folder
 
 
 def run_protocols(
@@ -109,13 +123,17 @@ def run_protocols(
     say: Any = print,
     count: int = 1,
 ) -> list[results.Run]:
-    """The runs of one model, common protocol first; one that the data cannot give is left out."""
+    """The runs of one model, common protocol first; one that the data cannot give is left out.
+
+    Protocols that train on the same images are trained together until their validation images ask
+    for different things.
+    """
     runs = []
-    for params in complete:
+    for number, params in enumerate(complete, 1):
         try:
             if len(complete) > 1:
                 say(f"protocol {params['protocol']}")
-            runs.append(run(params, dataset, study, seed, say, count))
+            runs.append(run(params, dataset, study, seed, say, count, complete[number:]))
         except datasets.DataError as error:
             if params["protocol"] == "official":
                 raise
@@ -145,17 +163,49 @@ def runs_or_examples(
     return [run(parameters.model(name, "demo", **limits), dataset, study) for name in examples]
 
 
-class Training:
-    """State of one training: networks, history and the schedule's counters."""
+class Course:
+    """What the validation images of one task make of a training: history and best weights."""
 
-    def __init__(self, task: Task, folder: Path, say: Any, count: int) -> None:
+    def __init__(self, task: Task, folder: Path) -> None:
+        self.task, self.checkpoint = task, folder / "checkpoint.npz"
+        self.schedule = Schedule(task.recipe)
+        self.history: list[dict[str, float]] = []
+        self.best_weights: list[np.ndarray] = []
+        self.validation = np.array([], "int32")  # places of the images that are held
+
+    @property
+    def finished(self) -> bool:
+        """Does the training end here?"""
+        return self.schedule.finished(len(self.history))
+
+    def agrees(self, other: Course) -> bool:
+        """Would the next epoch be the same for both?"""
+        rates = (course.schedule.state.get("learning_rate") for course in (self, other))
+        same = len(self.history) == len(other.history) and len(set(rates)) == 1
+        return same and not self.finished
+
+
+class Training:
+    """One training: networks, data, optimizer and the course it takes.
+
+    `beside` are other tasks with the same training images, and their folders. Each has a checkpoint
+    there with the epochs that are the same for it, until its validation images ask for something
+    else than those of `task`.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        folder: Path,
+        say: Any,
+        count: int,
+        beside: Sequence[tuple[Task, Path]] = (),
+    ) -> None:
         self.task, self.params, self.recipe, self.seed = task, task.params, task.recipe, task.seed
         self.folder, self.say, self.count, self.extractor = folder, say, count, None
-        self.checkpoint = folder / "checkpoint.npz"
         self.stages: dict[str, float] = {}
-        self.history: list[dict[str, float]] = []
-        self.schedule = Schedule(self.recipe)
-        self.best_weights: list[np.ndarray] = []
+        self.course = Course(task, folder)
+        self.beside = [Course(*each) for each in beside]
         size = self.recipe["batch_size"]
         if size % count:
             raise parameters.ParameterError(
@@ -182,22 +232,16 @@ class Training:
             resumed = self._resume()
             if resumed:
                 self.say(f"resumed after epoch {resumed}")
+            for course in self.beside:
+                self.say(
+                    f"these epochs are the {course.task.params['protocol']} protocol's, too, until "
+                    "its validation images ask for something else"
+                )
             with self._stage("train"):
-                while not self.schedule.finished(len(self.history)):
+                while not self.course.finished:
                     self._epoch(labels, weights)
-                    self._save_checkpoint()
+                    self._save_checkpoints()
         return self._finish()
-
-    def take_over(self, done: results.Run) -> results.Run:
-        """Score the network of a run that was trained and selected on the same images."""
-        import keras
-
-        self.best_weights = keras.models.load_model(done.folder / "model.keras").get_weights()
-        self.history = done.history.to_dict("records")
-        self.schedule.state["best_epoch"] = done.metrics["model"]["best_epoch"]
-        self.stages = {k: v for k, v in done.metrics["timing"]["stages"].items() if k == "train"}
-        self.say("trained and selected on the same images as the common run: its network is scored")
-        return self._finish(done)
 
     @contextlib.contextmanager
     def _stage(self, name: str):
@@ -242,13 +286,16 @@ class Training:
             self.extractor = transfer.extractor(exact)
 
     def _hold_data(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Put training images, then validation images, on the device; labels and weights."""
+        """Put the training images, then every course's validation images, on the device."""
         from fer_utils import layers
 
         images, labels, weights = self._training_data()
-        validation = self._inputs(self.task.part("validation")[0])
-        self.held = layers.held(np.concatenate([images, validation]))
-        self.validation = np.arange(len(images), len(images) + len(validation), dtype="int32")
+        parts, start = [images], len(images)
+        for course in (self.course, *self.beside):
+            parts.append(self._inputs(course.task.part("validation")[0]))
+            course.validation = np.arange(start, start + len(parts[-1]), dtype="int32")
+            start += len(parts[-1])
+        self.held = layers.held(np.concatenate(parts))
         return labels, weights
 
     def _compile(self, images: int) -> None:
@@ -314,7 +361,7 @@ class Training:
         return self._inputs(chosen.images), chosen.labels, weights
 
     def _epoch(self, labels: np.ndarray, weights: np.ndarray | None) -> None:
-        number = len(self.history) + 1
+        number = len(self.course.history) + 1
         # the order depends on seed and epoch alone, so that a resumed run sees the same batches
         order = np.random.default_rng([self.seed, 2, number]).permutation(len(labels))
         order = order[: len(order) // self.count * self.count]  # every device gets its share
@@ -328,27 +375,25 @@ class Training:
             verbose=0,
         ).history
         seconds = time.perf_counter() - start
+        if not np.isfinite(logs["loss"][0]):
+            raise FloatingPointError(
+                f"{self.params['id']}: the loss became {logs['loss'][0]} in epoch {number}; "
+                "lower training.learning_rate or set training.precision: float32"
+            )
         with optimizer.averaged(self.trainer.optimizer, self.trainer.trainable_variables):
-            entry = {
-                "epoch": number,
-                "loss": logs["loss"][0],
-                "accuracy": logs["accuracy"][0],
-                **self._validate(),
-                "learning_rate": rate,
-                "seconds": round(seconds, 3),
-                "images_per_second": round(len(order) / seconds, 1),
-            }
-            if not np.isfinite(entry["loss"]):
-                raise FloatingPointError(
-                    f"{self.params['id']}: the loss became {entry['loss']} in epoch {number}; "
-                    "lower training.learning_rate or set training.precision: float32"
-                )
-            best, lowered = self.schedule.follow(entry)
-            if best:
-                self.best_weights = [devices.array(weight) for weight in self.net.weights]
-        self.history.append(entry)
-        if lowered is not None:
-            self.trainer.optimizer.learning_rate = lowered
+            for course in (*self.beside, self.course):
+                entry = {
+                    "epoch": number,
+                    "loss": logs["loss"][0],
+                    "accuracy": logs["accuracy"][0],
+                    **self._validate(course),
+                    "learning_rate": rate,
+                    "seconds": round(seconds, 3),
+                    "images_per_second": round(len(order) / seconds, 1),
+                }
+                course.history.append(entry)
+                if best := course.schedule.follow(entry):
+                    course.best_weights = [devices.array(weight) for weight in self.net.weights]
         self.say(
             f"epoch {number:>3}/{self.recipe['epochs']}"
             f"  loss {entry['loss']:.3f}  accuracy {entry['accuracy']:.3f}"
@@ -368,10 +413,10 @@ class Training:
         partner, mix, targets = mixing.draw(targets, **self.recipe["mixing"], rng=rng)
         return [places, places[partner], mix], targets
 
-    def _validate(self) -> dict[str, float]:
-        labels = self.task.part("validation")[1]
+    def _validate(self, course: Course) -> dict[str, float]:
+        labels = course.task.part("validation")[1]
         batch = EVALUATION_BATCH // self.count * self.count
-        places = np.resize(self.validation, -(-len(labels) // self.count) * self.count)
+        places = np.resize(course.validation, -(-len(labels) // self.count) * self.count)
         if self.recipe["mixing"]:
             alone = np.tile(np.array([1, 0, 0, 0, 0], np.float32), (len(places), 1))
             places = [places, places, alone]
@@ -388,12 +433,7 @@ class Training:
         ]
         return [*state, *self.trainer.optimizer.variables]
 
-    def _predicted(self, network: Any, part: np.ndarray, done: results.Run | None) -> np.ndarray:
-        rows = self.task.rows[part]
-        for split in done.splits if done else ():
-            known = done.predictions(split)
-            if np.array_equal(known["index"], rows):
-                return known["probabilities"]
+    def _predicted(self, network: Any, part: np.ndarray) -> np.ndarray:
         inputs = self._inputs(self.task.dataset.images[part])
         return network.predict(inputs, batch_size=EVALUATION_BATCH, verbose=0)
 
@@ -405,49 +445,69 @@ class Training:
         )
         return sum(seen) / len(views)
 
-    def _save_checkpoint(self) -> None:
+    def _save_checkpoints(self) -> None:
+        """One for each course; those that part from the training's own go no further here."""
+        for course in (*self.beside, self.course):  # the last one's learning rate stays
+            if self.recipe["reduce_lr"]:
+                rate = course.schedule.state["learning_rate"]
+                self.trainer.optimizer.learning_rate = rate
+            self._save(course)
+        for course in self.beside:
+            if not course.agrees(self.course):
+                told = "ends here" if course.finished else "goes on by itself later"
+                self.say(f"the {course.task.params['protocol']} protocol {told}")
+        self.beside = [course for course in self.beside if course.agrees(self.course)]
+
+    def _save(self, course: Course) -> None:
         arrays = {
             f"variable_{i}": devices.array(variable) for i, variable in enumerate(self._variables())
         }
-        arrays |= {f"best_{i}": weight for i, weight in enumerate(self.best_weights)}
+        arrays |= {f"best_{i}": weight for i, weight in enumerate(course.best_weights)}
         state = {
-            "schedule": self.schedule.state,
-            "history": self.history,
-            "identity": self.task.identity,
+            "schedule": course.schedule.state,
+            "history": course.history,
+            "identity": course.task.identity,
             "engine": self.engine,
         }
-        with results.replacing(self.checkpoint) as temporary, open(temporary, "wb") as file:
+        with results.replacing(course.checkpoint) as temporary, open(temporary, "wb") as file:
             np.savez(file, state=np.array(json.dumps(state)), **arrays)
 
     def _resume(self) -> int:
         """Take up the checkpoint of the same identity, if there is one; epochs already done."""
-        for half_written in self.folder.glob(".checkpoint.*.partial.npz"):  # by a killed process
-            half_written.unlink()
+        values = self._load(self.course, self.say)
+        for variable, value in zip(self._variables(), values, strict=False):
+            variable.assign(value)
+        for course in self.beside:
+            self._load(course, lambda line: None)
+        self.beside = [course for course in self.beside if course.agrees(self.course)]
+        return len(self.course.history)
+
+    def _load(self, course: Course, say: Any) -> list[np.ndarray]:
+        """Put a course where its checkpoint is; the values of the variables, none without one."""
+        for half_written in course.checkpoint.parent.glob(".checkpoint.*.partial.npz"):
+            half_written.unlink()  # by a killed process
         try:
-            with np.load(self.checkpoint, allow_pickle=False) as saved:
+            with np.load(course.checkpoint, allow_pickle=False) as saved:
                 state = json.loads(str(saved["state"]))
-                if state["identity"] != self.task.identity:
-                    self.say("the checkpoint is of other parameters, data or code: training anew")
-                    return 0
+                if state["identity"] != course.task.identity:
+                    say("the checkpoint is of other parameters, data or code: training anew")
+                    return []
                 if state["engine"] != self.engine:
                     told = " ".join(str(value) for value in state["engine"].values())
-                    self.say(f"the checkpoint was trained with {told}: training starts anew")
-                    return 0
+                    say(f"the checkpoint was trained with {told}: training starts anew")
+                    return []
                 values = [saved[f"variable_{i}"] for i in range(len(self._variables()))]
                 best = [saved[f"best_{i}"] for i in range(len(self.net.weights))]
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-            return 0  # none, or damaged: training starts anew
-        for variable, value in zip(self._variables(), values, strict=True):
-            variable.assign(value)
-        self.schedule.state = state["schedule"]
-        self.history, self.best_weights = state["history"], best
-        return len(self.history)
+            return []  # none, or damaged: training starts anew
+        course.schedule.state, course.history = state["schedule"], state["history"]
+        course.best_weights = best
+        return values
 
-    def _finish(self, done: results.Run | None = None) -> results.Run:
+    def _finish(self) -> results.Run:
         """Score the best weights in a float32 network and write the run's files.
 
-        What the network's run `done` has predicted already is not computed again. float32 so that
-        whoever loads model.keras gets the recorded probabilities on any machine.
+        float32 so that whoever loads model.keras gets the recorded probabilities on any machine.
         """
         with self._stage("evaluate"), devices.exact():
             final = self._network()
@@ -455,16 +515,17 @@ class Training:
             if self.extractor:
                 transfer.load(final, self.recipe["weights"])
                 scored = transfer.head(final)
-            scored.set_weights(self.best_weights)
-            predictions = self.task.predictions(lambda part: self._predicted(scored, part, done))
+            scored.set_weights(self.course.best_weights)
+            predictions = self.task.predictions(lambda part: self._predicted(scored, part))
             if self.recipe["views"]:
                 predictions |= self.task.predictions(
                     lambda part: self._predicted_from_views(scored, part),
                     ("validation", "test"),
                     VIEWS,
                 )
-        seconds = sum(entry["seconds"] for entry in self.history)
-        rates = [entry["images_per_second"] for entry in self.history]
+        history, best_epoch = self.course.history, self.course.schedule.state["best_epoch"]
+        seconds = sum(entry["seconds"] for entry in history)
+        rates = [entry["images_per_second"] for entry in history]
         start = transfer.kind(self.params)
         metrics = self.task.record(
             predictions,
@@ -472,28 +533,25 @@ class Training:
                 **({"weights": start} if start else {}),
                 **({"views": _count_of_views(self.recipe)} if self.recipe["views"] else {}),
                 "parameters": int(final.count_params()),
-                "epochs_run": len(self.history),
-                "best_epoch": self.schedule.state["best_epoch"],
-                "stopped_early": len(self.history) < self.recipe["epochs"],
+                "epochs_run": len(history),
+                "best_epoch": best_epoch,
+                "stopped_early": len(history) < self.recipe["epochs"],
             },
             timing={
                 "training_seconds": round(seconds, 3),
                 "images_per_second": float(np.median(rates)),
                 "stages": self.stages,
             },
-            engine={key: done.metrics["environment"][key] for key in self.engine}
-            if done
-            else self.engine,
+            engine=self.engine,
         )
-        history = pd.DataFrame(self.history)
         run = results.write_run(
             self.folder,
             metrics,
-            history,
+            pd.DataFrame(history),
             predictions,
             lambda folder: final.save(folder / "model.keras"),
         )
-        self.checkpoint.unlink(missing_ok=True)
+        self.course.checkpoint.unlink(missing_ok=True)
         return run
 
 

@@ -163,13 +163,15 @@ def test_class_subset_keeps_indices_into_the_whole_data(dataset, tmp_path):
     np.testing.assert_array_equal(np.array(datasets.EMOTIONS)[dataset.labels[test["index"]]], names)
 
 
-def test_paper_protocol_that_trains_on_the_same_images_takes_over_the_network(dataset, tmp_path):
+def test_paper_protocol_that_trains_and_selects_on_the_same_images_is_trained_once(
+    dataset, tmp_path
+):
     limits = {"epochs": 2, "batch_size": 64, "train_limit": 100}
     complete = parameters.protocols("six_layer_cnn", None, **limits)
     lines = []
     common, own = training.run_protocols(complete, dataset, tmp_path, say=lines.append)
     assert sum(line.startswith("epoch") for line in lines) == 2  # trained once
-    assert any("its network is scored" in line for line in lines)
+    assert "resumed after epoch 2" in lines
     assert own.folder == common.folder / "publictest"
     assert (
         own.metrics["protocol"]["test"] == "PublicTest"
@@ -178,20 +180,67 @@ def test_paper_protocol_that_trains_on_the_same_images_takes_over_the_network(da
     assert own.test == common.metrics["scores"]["PublicTest"]
     assert own.history.equals(common.history)
     assert own.metrics["model"] == common.metrics["model"]
+    assert not list(tmp_path.rglob("checkpoint.npz"))
 
 
-def test_a_taken_over_network_is_recorded_with_what_it_was_trained_on(
-    dataset, tmp_path, monkeypatch
+def parting(patch):
+    """Two protocols that train on the same images; in epoch 5 one asks for a lower rate."""
+    rules = {
+        "reduce_lr": {"monitor": "val_loss", "factor": 0.2, "patience": 2},
+        "early_stopping": {"monitor": "val_loss", "patience": 3},
+    }
+    accuracy = {
+        "official": [0.1, 0.2, 0.3, 0.25, 0.26, 0.35, 0.3, 0.3],
+        "kaggle": [0.1, 0.2, 0.3, 0.31, 0.26, 0.27, 0.28, 0.28],
+    }
+
+    def validate(self, course):
+        value = accuracy[course.task.params["protocol"]][len(course.history)]
+        return {"val_loss": 1 - value, "val_accuracy": value}
+
+    common = params(epochs=8, keep_best="val_accuracy", **rules)
+    patch.setattr(training.Training, "_validate", validate)
+    return [common, common | {"protocol": "kaggle"}]
+
+
+@pytest.fixture(scope="module")
+def apart(dataset, tmp_path_factory):
+    """Both trained by themselves."""
+    study = tmp_path_factory.mktemp("apart")
+    with pytest.MonkeyPatch.context() as patch:
+        return [training.run(each, dataset, study) for each in parting(patch)]
+
+
+def assert_same(runs, others):
+    for run, other in zip(runs, others, strict=True):
+        assert without_timing(run.metrics) == without_timing(other.metrics)
+        timed = ["seconds", "images_per_second"]
+        assert run.history.drop(columns=timed).equals(other.history.drop(columns=timed))
+
+
+def test_protocols_on_the_same_training_images_share_the_epochs_that_are_the_same(
+    monkeypatch, apart, dataset, tmp_path
 ):
-    from fer_utils import devices
+    lines, both = [], parting(monkeypatch)
+    together = training.run_protocols(both, dataset, tmp_path, say=lines.append)
+    assert_same(together, apart)
+    assert [len(run.history) for run in apart] == [8, 7]
+    assert sum(line.startswith("epoch") for line in lines) == 8 + 2
+    assert "the kaggle protocol goes on by itself later" in lines
+    assert "resumed after epoch 5" in lines
 
-    limits = {"epochs": 1, "batch_size": 64, "train_limit": 50}
-    complete = parameters.protocols("six_layer_cnn", None, **limits)
-    monkeypatch.setattr(devices, "name", lambda: "the other machine's GPU")
-    training.run(complete[0], dataset, tmp_path)
-    monkeypatch.undo()
-    own = training.run(complete[1], dataset, tmp_path)
-    assert own.metrics["environment"]["device"] == "the other machine's GPU"
+
+@pytest.mark.parametrize("epoch", [1, 3, 5, 6])
+def test_shared_epochs_that_were_interrupted_go_on(monkeypatch, apart, dataset, tmp_path, epoch):
+    both = parting(monkeypatch)
+
+    def interrupt(line):
+        if line.startswith(f"epoch   {epoch}"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.run_protocols(both, dataset, tmp_path, say=interrupt)
+    assert_same(training.run_protocols(both, dataset, tmp_path), apart)
 
 
 def test_paper_protocol_with_other_images_is_trained_by_itself(dataset, tmp_path):
@@ -239,8 +288,8 @@ def follow(losses, **rules):
     schedule, rate = Schedule(recipe | rules), 0.1
     for number, loss in enumerate(losses, 1):
         entry = {"epoch": number, "val_loss": loss, "val_accuracy": 1 - loss, "learning_rate": rate}
-        _, new_rate = schedule.follow(entry)
-        rate = rate if new_rate is None else new_rate
+        schedule.follow(entry)
+        rate = schedule.state["learning_rate"]
         if schedule.finished(number):
             break
     return number, rate, schedule.state["best_epoch"]

@@ -422,9 +422,7 @@ def notebook_overhead(study: str | Path) -> pd.DataFrame:
             seconds
             for run in runs
             for stage, seconds in run.metrics["timing"]["stages"].items()
-            # a run that took over another's network has no training of its own
-            if stage in ("evaluate", "grid")
-            or (stage == "train" and {"build", "grid"} & set(run.metrics["timing"]["stages"]))
+            if stage in ("train", "evaluate", "grid")
         )
         wall = told.get("duration") or 0
         if not runs or wall < computing:

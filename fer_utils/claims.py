@@ -138,8 +138,10 @@ def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], dict[int, Run]]) -
         return row | {"reason": f"{claim['run']} has no class {unknown[0]}"}
     try:
         measured = MEASURES[claim["measure"]](claim, *used)
-    except (ResultError, ValueError) as error:  # no predictions; or an order on other images
+    except ValueError as error:  # the two models of an order share no test images
         return row | {"reason": str(error)}
+    except ResultError as error:  # no predictions, so no interval
+        return row | {"measured": _recorded(claim, *used), "reason": str(error)}
     row |= {key: getattr(measured, key) for key in ("low", "high", "other_reading")}
     row["measured"] = measured.value
     for name, run in zip(needed, used, strict=True):
@@ -317,6 +319,14 @@ def _loss(claim: dict[str, Any], run: Run) -> Measured:
     mean, error = float(losses.mean()), 1.96 * float(losses.std(ddof=1)) / np.sqrt(len(losses))
     of = f"{len(losses):,} images of {_where(claim, run)}; normal approximation"
     return Measured(mean, mean - error, mean + error, of)
+
+
+def _recorded(claim: dict[str, Any], run: Run, other: Run | None = None) -> float:
+    """What a record tells of a loss or of an order."""
+    score = run.metrics["scores"][_split(claim, run)]
+    if other is None:
+        return score["nll"]
+    return score["accuracy"] - other.metrics["scores"][_split(claim, other)]["accuracy"]
 
 
 def _extremes(claim: dict[str, Any], run: Run) -> Measured:

@@ -269,7 +269,7 @@ def _limits(profile_name: str, content: dict[str, Any], schema: str) -> list[tup
         shared["epochs"] = min(shared["epochs"], content["training"]["epochs"])
     layers = [(f"{where}training", {"training": shared}), *layers]
     # where both protocols train on the same images one training serves both, uncut
-    if content["protocol"] not in ("official", "publictest"):
+    if content["protocol"] not in ("official", "publictest", "kaggle"):
         cut = {"training": layout.get("paper_protocol", {})}
         layers.append((f"{where}paper_protocol", cut))
     return layers

@@ -22,10 +22,13 @@ from fer_utils.results import Run
 FOLDER = ROOT / "results" / "reference"
 FILES = ("metrics.json", "history.csv")  # of a run; its other files are too large
 SELECTS_ON_TEST = ("publictest", "kaggle", "pooled")  # protocols that test where they select
-FIGURES = ("errors/reliability.svg", "errors/coverage.svg", "errors/robustness.svg")
-TABLES = (
-    "errors/mcnemar.csv", "errors/mcnemar_without_known.csv", "network/yardstick.csv",
-    "network/speeds.csv", "network/more_views.csv", "benchmark/benchmark.csv",
+OF_ALL = (  # of all models of a study together
+    "errors/mcnemar.csv", "errors/mcnemar_without_known.csv", "errors/reliability.svg",
+    "errors/coverage.svg", "errors/robustness.svg",
+)  # fmt: skip
+OTHERS = (
+    "network/yardstick.csv", "network/speeds.csv", "network/more_views.csv",
+    "benchmark/benchmark.csv",
 )  # fmt: skip
 
 
@@ -47,8 +50,9 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
     """Add the records, tables and figures without faces of a study on FER2013 to the reference.
 
     A run takes the place of the one of its model, seed and protocol, a table or figure that of its
-    name; what else is there stays. ResultError where the runs are synthetic, cut, of a part of
-    FER2013 or of other images than those in the reference. Returns all runs of the reference.
+    name; what else is there stays, also what tells of all models together if the study lacks one.
+    ResultError where the runs are synthetic, cut, of a part of FER2013 or of other images than
+    those in the reference. Returns all runs of the reference.
     """
     found = results.finished_runs(study)
     if not found:
@@ -62,9 +66,18 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
         raise results.ResultError(f"{study}: {why}")
     if cut := claims.shortened(runs):
         raise results.ResultError(f"{study}: cut by a profile: {', '.join(cut)}; run profile full")
-    images = runs[0].metrics["data"]["pixels_sha256"]
-    made = folder.with_name(f".{folder.name}.partial")  # takes the place of the old one at the end
-    shutil.rmtree(made, ignore_errors=True)
+    made, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
+    if old.exists() and not folder.exists():  # killed between the two renamings below
+        old.rename(folder)
+    for left in (made, old):
+        shutil.rmtree(left, ignore_errors=True)
+    if list(folder.glob("runs/*/seed_*")):
+        there = read(folder)[0].metrics["data"]["pixels_sha256"]
+        if there != runs[0].metrics["data"]["pixels_sha256"]:
+            raise results.ResultError(
+                f"{study}: not the images of the runs in {folder}; move {folder / 'runs'} away to "
+                "begin a new reference"
+            )
     if folder.exists():
         shutil.copytree(folder, made)
     for run in runs:
@@ -74,19 +87,15 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
             shutil.copyfile(run.folder / name, place / name)
         if place == made / pretrained.RUN.relative_to(FOLDER):
             pretrained.save(run, place)
+            (place / export.INT8_RECORD).unlink(missing_ok=True)
             if record := export.read_int8(run):
                 results.write_text(place / export.INT8_RECORD, json.dumps(record, indent=1) + "\n")
     here = {run.place: run for run in runs}
     runs = [here.get(run.place, run) for run in read(made)]
-    if any(run.metrics["data"]["pixels_sha256"] != images for run in runs):
-        shutil.rmtree(made)
-        raise results.ResultError(
-            f"{study}: not the images of the runs in {folder}; move {folder / 'runs'} away to "
-            "begin a new reference"
-        )
     verdicts, comparison = claims.verdicts(runs), results.comparison(runs)
-    if (old := made / "verdicts.csv").is_file():
-        verdicts = _with_known(verdicts, pd.read_csv(old), here)
+    if (made / "verdicts.csv").is_file():
+        known = pd.read_csv(made / "verdicts.csv")
+        verdicts = _with_known(verdicts, known, here)
     results.save_table(comparison, made / "comparison.csv")
     results.save_table(verdicts, made / "verdicts.csv")
     plots.use_style()
@@ -99,24 +108,36 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
     }
     for name, figure in figures.items():
         results.save_figure(figure, made / "figures" / f"{name}.svg")
-    for name in (*FIGURES, *TABLES):
+    lacking = sorted({run.metrics["params"]["title"] for run in common if run.place not in here})
+    for name in (*OF_ALL, *OTHERS):
         source = results.study_folder(study) / name
-        if source.is_file():
-            shutil.copyfile(source, made / ("figures" if name in FIGURES else "") / source.name)
-    shutil.rmtree(folder, ignore_errors=True)
+        place = made / ("figures" if source.suffix == ".svg" else "") / source.name
+        if source.is_file() and name in OF_ALL and place.is_file() and lacking:
+            print(f"kept as it was: {place.name}, as this study lacks {', '.join(lacking)}")
+        elif source.is_file():
+            shutil.copyfile(source, place)
+    if folder.exists():
+        folder.rename(old)
     made.rename(folder)
-    return runs
+    shutil.rmtree(old, ignore_errors=True)
+    return read(folder)
 
 
 def _with_known(verdicts: pd.DataFrame, old: pd.DataFrame, new: Container[str]) -> pd.DataFrame:
-    """Verdicts, with the old row where one needs predictions of runs that are not among the new."""
-    known = {(row["claim"], row["claimed"], row["folder"]): row for row in old.to_dict("records")}
+    """Verdicts, with the old one where it needs predictions of runs that are not among the new."""
+    key = ["claim", "claimed", "folder"]
+    found = ["measured", "low", "high", "verdict", "reason"]
+    known = {str([row[name] for name in key]): row for row in old.to_dict("records")}
 
     def settled(row: dict[str, Any]) -> dict[str, Any]:
-        replaced = any(place in new for place in str(row["folder"]).split(" and "))
-        if row["measure"] not in claims.OF_PREDICTIONS or replaced:
+        if row["measure"] not in claims.OF_PREDICTIONS:
             return row
-        return known.get((row["claim"], row["claimed"], row["folder"]), row)
+        before = known.get(str([row[name] for name in key]))
+        if not any(place in new for place in str(row["folder"]).split(" and ")):
+            return row | {name: before[name] for name in found} if before else row
+        if before and before["verdict"] != row["verdict"]:
+            print(f"{before['verdict']}, now {row['verdict']}: {row['claim']} ({row['reason']})")
+        return row
 
     rows = [settled(row) for row in verdicts.to_dict("records")]
     return pd.DataFrame(rows, columns=verdicts.columns)

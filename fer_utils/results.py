@@ -280,7 +280,7 @@ class Run:
             known = dict.fromkeys(name.partition("/")[0] for name in arrays)
             if split not in known:
                 raise ResultError(
-                    f"{self.folder}: no predictions of '{split}'; there are {', '.join(known)}"
+                    f"{self.place}: no predictions of '{split}'; there are {', '.join(known)}"
                 )
             kinds = ("probabilities", "labels", "index")
             return {kind: arrays[f"{split}/{kind}"] for kind in kinds}

@@ -93,16 +93,14 @@ def run(
         if (folder / "metrics.json").is_file():
             say("the finished run there is of other parameters, data, code or seed: trained anew")
         others = []
-        for other in beside:
-            with contextlib.suppress(datasets.DataError):
-                others.append(_place(other, dataset, study, seed))
-        others = [
-            (other, place)
-            for other, place in others
-            if other.trains_like(task) and not other.finished(place, "model.keras")
-        ]
-        for _, place in others:
-            locks.enter_context(results.locked(place))
+        for one in beside:
+            # one that the data cannot give, or that another process works on, is not helped
+            with contextlib.suppress(datasets.DataError, results.ResultError):
+                other, place = _place(one, dataset, study, seed)
+                if other.trains_like(task):
+                    locks.enter_context(results.locked(place))
+                    if not other.finished(place, "model.keras"):
+                        others.append((other, place))
         return Training(task, folder, say, count, others).run()
 
 
@@ -179,10 +177,10 @@ class Course:
         return self.schedule.finished(len(self.history))
 
     def agrees(self, other: Course) -> bool:
-        """Would the next epoch be the same for both?"""
-        rates = (course.schedule.state.get("learning_rate") for course in (self, other))
-        same = len(self.history) == len(other.history) and len(set(rates)) == 1
-        return same and not self.finished
+        """Were all epochs the same for both, and would the next one be?"""
+        losses, others = ([entry["loss"] for entry in one.history] for one in (self, other))
+        rate, other_rate = (one.schedule.state.get("learning_rate") for one in (self, other))
+        return losses == others and rate == other_rate and not self.finished
 
 
 class Training:
@@ -452,6 +450,9 @@ class Training:
                 rate = course.schedule.state["learning_rate"]
                 self.trainer.optimizer.learning_rate = rate
             self._save(course)
+        self._part()
+
+    def _part(self) -> None:
         for course in self.beside:
             if not course.agrees(self.course):
                 told = "ends here" if course.finished else "goes on by itself later"
@@ -479,7 +480,7 @@ class Training:
             variable.assign(value)
         for course in self.beside:
             self._load(course, lambda line: None)
-        self.beside = [course for course in self.beside if course.agrees(self.course)]
+        self._part()
         return len(self.course.history)
 
     def _load(self, course: Course, say: Any) -> list[np.ndarray]:
@@ -616,7 +617,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--protocol",
         choices=["official", "paper"],
-        help="the common protocol or the paper's own only (default: both)",
+        help="the common protocol or the paper's own only (default: both, which then share the "
+        "epochs that are the same)",
     )
     options = parser.parse_args(arguments)
     return commands.status(lambda: _train(options), commands.AFTER_EPOCH)

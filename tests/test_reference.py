@@ -216,13 +216,11 @@ def test_collected_records_are_those_of_the_study(tmp_path):
     assert "predictions.npz" not in names
 
 
-def test_a_study_adds_to_the_reference(tmp_path):
+def test_a_study_adds_to_the_reference(tmp_path, capsys):
     first, second, folder = tmp_path / "first", tmp_path / "second", tmp_path / "reference"
     make_run(first, "basic_cnn", protocol="holdout", correct=40)
     make_run(first, "deep_cnn", protocol="holdout", correct=50)
     make_run(first, "hog_svm", correct=30)
-    (first / "errors").mkdir()
-    (first / "errors" / "mcnemar.csv").write_text("of the first study")
     reference.collect(first, folder)
     order = {"measure": "above", "run_id": "deep_cnn", "verdict": "reproduced"}
     old = pd.read_csv(folder / "verdicts.csv")
@@ -237,16 +235,46 @@ def test_a_study_adds_to_the_reference(tmp_path):
     scores = pd.read_csv(folder / "comparison.csv").set_index("run_id")["accuracy"]
     assert scores["basic_cnn"] == pytest.approx(40 / 60)
     assert scores["hog_svm"] == pytest.approx(20 / 60)
-    assert (folder / "mcnemar.csv").read_text() == "of the first study"
     # an order needs the predictions of both: known from when they were there, else undecided
     new = pd.read_csv(folder / "verdicts.csv")
     pd.testing.assert_frame_equal(new, old)
     third = tmp_path / "third"
-    make_run(third, "deep_cnn", protocol="holdout", correct=50)
+    make_run(third, "deep_cnn", protocol="holdout", correct=45)
+    capsys.readouterr()
     reference.collect(third, folder)
     row = pd.read_csv(folder / "verdicts.csv").query("run_id == 'deep_cnn' and measure == 'above'")
-    assert row["verdict"].tolist().count("reproduced") == 0
-    assert "predictions of this run are not kept" in " ".join(row["reason"])
+    row = row[row["measured"].notna()].iloc[0]
+    assert row["measured"] == pytest.approx(5 / 60) and row["verdict"] == claims.UNDECIDED
+    assert "predictions of this run are not kept" in row["reason"]
+    assert f"reproduced, now {claims.UNDECIDED}: Deep CNN" in capsys.readouterr().out
+
+
+def test_what_tells_of_all_models_is_renewed_by_a_study_of_all(tmp_path, capsys):
+    study, folder = tmp_path / "study", tmp_path / "reference"
+    make_run(study, "hog_svm", correct=30)
+    (study / "errors").mkdir()
+    for said in ("first", "second"):
+        (study / "errors" / "mcnemar.csv").write_text(said)
+        reference.collect(study, folder)
+    assert (folder / "mcnemar.csv").read_text() == "second"
+    make_run(tmp_path / "other", "light_cnn", correct=30)
+    (tmp_path / "other" / "errors").mkdir()
+    (tmp_path / "other" / "errors" / "mcnemar.csv").write_text("third")
+    reference.collect(tmp_path / "other", folder)
+    assert (folder / "mcnemar.csv").read_text() == "second"
+    assert "kept as it was: mcnemar.csv, as this study lacks HOG + SVM" in capsys.readouterr().out
+
+
+def test_a_killed_collection_loses_nothing(tmp_path):
+    study, folder = tmp_path / "study", tmp_path / "reference"
+    make_run(study, "hog_svm", correct=30)
+    reference.collect(study, folder)
+    (folder / "README.md").write_text("what was checked")
+    folder.rename(tmp_path / ".reference.old")  # as a kill leaves it, between the renamings
+    make_run(study, "light_cnn", correct=30)
+    assert len(reference.collect(study, folder)) == 2
+    assert (folder / "README.md").read_text() == "what was checked"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["reference", "study"]
 
 
 def test_runs_on_other_images_are_not_added(small, tmp_path):

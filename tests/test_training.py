@@ -230,6 +230,32 @@ def test_protocols_on_the_same_training_images_share_the_epochs_that_are_the_sam
     assert "resumed after epoch 5" in lines
 
 
+def test_protocols_that_were_trained_apart_do_not_come_together(
+    monkeypatch, apart, dataset, tmp_path
+):
+    """Both stopped after epoch 6, each with its own past: neither goes on as the other."""
+    both = parting(monkeypatch)
+
+    def interrupt(line):
+        if line.startswith("epoch   7"):
+            raise KeyboardInterrupt
+
+    for each in both:
+        with pytest.raises(KeyboardInterrupt):
+            training.run(each, dataset, tmp_path, say=interrupt)
+    assert_same(training.run_protocols(both, dataset, tmp_path), apart)
+
+
+def test_a_protocol_that_another_process_works_on_is_left_to_it(
+    monkeypatch, apart, dataset, tmp_path
+):
+    both, lines = parting(monkeypatch), []
+    with results.locked(results.run_folder(tmp_path, "basic_cnn", 0, "kaggle")):
+        run = training.run(both[0], dataset, tmp_path, say=lines.append, beside=both[1:])
+    assert_same([run], apart[:1])
+    assert not any("kaggle" in line for line in lines)
+
+
 @pytest.mark.parametrize("epoch", [1, 3, 5, 6])
 def test_shared_epochs_that_were_interrupted_go_on(monkeypatch, apart, dataset, tmp_path, epoch):
     both = parting(monkeypatch)

@@ -140,9 +140,10 @@ def test_limits_of_the_papers_protocol_leave_the_common_one_alone(tmp_path):
     assert (common["training"]["epochs"], common["training"]["train_limit"]) == (5, None)
     assert (own["training"]["epochs"], own["training"]["train_limit"]) == (2, 10)
     assert common["options"] == own["options"] == {"size": 64, "fine_tune": "head"}
-    # one training serves both protocols of this one, so nothing is cut
-    common, own = parameters.protocols("six_layer_cnn", str(profile))
-    assert common["training"] == own["training"]
+    # one training serves both protocols of these, so nothing is cut
+    for name in ("six_layer_cnn", "light_cnn"):
+        common, own = parameters.protocols(name, str(profile))
+        assert common["training"] == own["training"]
 
 
 def test_profile_with_an_option_that_the_builder_does_not_take_is_refused(tmp_path):

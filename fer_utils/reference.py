@@ -22,11 +22,11 @@ from fer_utils.results import Run
 FOLDER = ROOT / "results" / "reference"
 FILES = ("metrics.json", "history.csv")  # of a run; its other files are too large
 SELECTS_ON_TEST = ("publictest", "kaggle", "pooled")  # protocols that test where they select
-OF_ALL = (  # of all models of a study together
+OF_ALL_MODELS = (  # of all models of a study together
     "errors/mcnemar.csv", "errors/mcnemar_without_known.csv", "errors/reliability.svg",
     "errors/coverage.svg", "errors/robustness.svg",
 )  # fmt: skip
-OTHERS = (
+OF_CHAPTERS = (
     "network/yardstick.csv", "network/speeds.csv", "network/more_views.csv",
     "benchmark/benchmark.csv",
 )  # fmt: skip
@@ -109,10 +109,10 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
     for name, figure in figures.items():
         results.save_figure(figure, made / "figures" / f"{name}.svg")
     lacking = sorted({run.metrics["params"]["title"] for run in common if run.place not in here})
-    for name in (*OF_ALL, *OTHERS):
+    for name in (*OF_ALL_MODELS, *OF_CHAPTERS):
         source = results.study_folder(study) / name
         place = made / ("figures" if source.suffix == ".svg" else "") / source.name
-        if source.is_file() and name in OF_ALL and place.is_file() and lacking:
+        if source.is_file() and name in OF_ALL_MODELS and place.is_file() and lacking:
             print(f"kept as it was: {place.name}, as this study lacks {', '.join(lacking)}")
         elif source.is_file():
             shutil.copyfile(source, place)

@@ -27,6 +27,7 @@ HAS_ONE_RIGHT_VALUE = (
     "epochs", "best_epoch", "validation_above_training", "easiest", "hardest",
 )  # fmt: skip
 OF_PREDICTIONS = ("loss", "above")
+EVEN = ("oversample", "undersample", "augment")  # balancings that give as many of each class
 RESAMPLES = 1000
 
 
@@ -120,14 +121,20 @@ def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], dict[int, Run]]) -
     needed = [claim["run"], *([claim["other"]] if "other" in claim else [])]
     row |= {
         "run_id": claim["run"],
-        "command": f"./run_all.sh --data PATH --only {' '.join(needed)}",
+        "command": claim.get("command", f"./run_all.sh --data PATH --only {' '.join(needed)}"),
     }
     complete = {name: model(name, protocol="paper") for name in needed}
     keys = [(name, complete[name]["protocol"]) for name in needed]
     missing = [key for key in keys if key not in runs]
     if missing:
         name, protocol = missing[0]
-        return row | {"reason": f"the study has no run of {name} under the {protocol} protocol"}
+        why = f"the study has no run of {name} under the {protocol} protocol"
+        if name in read_yaml(PARAMS / "claims.yaml")["needs"]:
+            why += (
+                ", which needs ImageNet weights: run it where Keras can download them, or name "
+                "your copy in its file (weights: PATH)"
+            )
+        return row | {"reason": why}
     shared = set.intersection(*(set(runs[key]) for key in keys))
     if not shared:  # the seed draws what a protocol holds out
         return row | {"reason": f"no seed is common to the runs of {' and '.join(needed)}"}
@@ -344,16 +351,22 @@ def _extremes(claim: dict[str, Any], run: Run) -> Measured:
     order = np.argsort(-found, kind="stable")
     told = ", ".join(f"{names[i]} {found[i]:.0%}" for i in order)
     measured = _resampled(claim, run, statistic)
-    return measured._replace(of=f"recalls are {told} on {measured.of}")
+    n, kind = len(of_claim), claim["measure"]
+    among = f"{measured.value:.0f} of the {n} named classes are among the {n} {kind}"
+    return measured._replace(of=f"{among}: recalls are {told} on {measured.of}")
 
 
 def _training(claim: dict[str, Any], run: Run) -> Measured:
     last, column = run.history.iloc[-1], claim["measure"].removeprefix("training_")
     protocol = run.metrics["protocol"]
-    saved = run.metrics["scores"][protocol["train"]]["nll" if column == "loss" else column]
+    score, where = run.metrics["scores"][protocol["train"]], protocol["train"]
+    saved = score["nll" if column == "loss" else column]
+    if column == "accuracy" and run.metrics["params"]["training"]["balance"] in EVEN:
+        saved = float(np.mean([each["recall"] for each in score["per_class"].values()]))
+        where += " (mean recall, as it was trained on as many of each class)"
     of = (
         f"{last[column]:.3f} running in epoch {int(last['epoch'])}, as Keras prints it, and "
-        f"{saved:.3f} of the saved network on {protocol['train']}, {protocol['name']} protocol; "
+        f"{saved:.3f} of the saved network on {where}, {protocol['name']} protocol; "
         f"no interval, a margin of {claim['within']}"
     )
     return Measured(float(last[column]), None, None, of, float(saved))
@@ -373,6 +386,8 @@ def _epochs(claim: dict[str, Any], run: Run) -> Measured:
 def _validation_above(claim: dict[str, Any], run: Run) -> Measured:
     above = run.history["val_accuracy"] > run.history["accuracy"]
     of = f"in {int(above.sum())} of {len(above)} epochs, with augmentation and dropout in training"
+    if below := run.history.loc[~above, "epoch"].astype(int).astype(str).tolist():
+        of += f"; not in epoch{'s' * (len(below) > 1)} {', '.join(below)}"
     return Measured(float(above.mean()), None, None, of)
 
 

@@ -39,8 +39,7 @@ def members(params: dict[str, Any], dataset: Dataset, study: str | Path) -> list
     if len(found) < 2:
         raise results.ResultError(
             f"{params['id']} needs two or more finished runs of {' or '.join(names)} on these "
-            f"images in {study}, there are {len(found)}; run more of them, or more seeds (`seeds` "
-            "in a profile)"
+            f"images in {study}, there are {len(found)}; run more of them, or more --seeds"
         )
     return found
 

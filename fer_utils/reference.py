@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from fer_utils import claims, commands, export, plots, pretrained, results
-from fer_utils.parameters import ROOT, ParameterError
+from fer_utils.parameters import ROOT, ParameterError, model, standard_models
 from fer_utils.results import Run
 
 FOLDER = ROOT / "results" / "reference"
@@ -28,7 +28,7 @@ OF_ALL_MODELS = (  # of all models of a study together
 )  # fmt: skip
 OF_CHAPTERS = (
     "network/yardstick.csv", "network/speeds.csv", "network/more_views.csv",
-    "benchmark/benchmark.csv",
+    "benchmark/benchmark.csv", "benchmark/accuracy.csv",
 )  # fmt: skip
 
 
@@ -147,7 +147,8 @@ def summary(comparison: pd.DataFrame) -> str:
     """The reference's models as a Markdown table, the best under the common protocol first.
 
     The paper's accuracy, the one measured under its protocol, and that under the common one, all
-    images and without the known ones, in percent with 95 % intervals.
+    images and without the known ones, in percent with 95 % intervals, of the first seed; below
+    them the mean and range of the seeds where there are several. Models without a run come last.
     """
     rows = [
         "| model | paper | claimed | under the paper's own protocol | common protocol, PrivateTest "
@@ -156,29 +157,37 @@ def summary(comparison: pd.DataFrame) -> str:
     ]
     claimed = dict(claims.accuracies().itertuples(index=False))
     own = results.own_protocol(comparison).set_index(["run_id", "seed"])
-    common = comparison[comparison["protocol"] == "official"]
-    for row in common.sort_values(["classes", "accuracy"], ascending=False).itertuples():
+    common = comparison[comparison["protocol"] == "official"].sort_values("seed")
+    first = common.drop_duplicates("run_id").sort_values(["classes", "accuracy"], ascending=False)
+    for row in first.itertuples():
         name = f"`{row.run_id}`" + (f", {row.classes} classes" if row.classes < 7 else "")
-        name += f", seed {row.seed}" if comparison["seed"].nunique() > 1 else ""
         said = claimed.get(row.run_id)
         cells = [name, row.paper, "" if said is None else f"{100 * said:.3g}", ""]
         key = row.run_id, row.seed
         if row.paper_protocol != "official" and key in own.index:
             paper = own.loc[key]
             cells[3] = _interval(paper) + " *" * (paper.protocol in SELECTS_ON_TEST)
-        rows.append(
-            f"| {' | '.join(cells)} | {_interval(row)} | {_percent(row.accuracy_not_in_training)} |"
-        )
+        apart = "accuracy_not_in_training"
+        rows.append(f"| {' | '.join([*cells, _interval(row), _interval(row, apart)])} |")
+        seeds = common[common["run_id"] == row.run_id]
+        if len(seeds) > 1:
+            cells = [f"{name}, mean of {len(seeds)} seeds (lowest to highest)", row.paper, "", ""]
+            rows.append(f"| {' | '.join([*cells, _seeds(seeds), _seeds(seeds, apart)])} |")
+    for name in standard_models():
+        if name not in set(comparison["run_id"]):
+            said = f"{100 * claimed[name]:.3g}" if name in claimed else ""
+            rows.append(f"| `{name}` | {model(name)['paper']} | {said} | not run yet | | |")
     return "\n".join(rows)
 
 
-def _interval(row: Any) -> str:
-    low, high = _percent(row.accuracy_low), _percent(row.accuracy_high)
-    return f"{_percent(row.accuracy)} ({low} to {high})"
+def _interval(row: Any, column: str = "accuracy") -> str:
+    value, *ends = (f"{100 * getattr(row, column + end):.1f}" for end in ("", "_low", "_high"))
+    return f"{value} ({' to '.join(ends)})"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+def _seeds(rows: pd.DataFrame, column: str = "accuracy") -> str:
+    of = 100 * rows[column]
+    return f"{of.mean():.1f} ({of.min():.1f} to {of.max():.1f})"
 
 
 def choose(names: list[str], data: dict[str, Any], folder: Path = FOLDER) -> list[str]:

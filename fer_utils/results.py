@@ -462,6 +462,8 @@ def comparison(runs: list[Run]) -> pd.DataFrame:
                 "accuracy_views": several.get("accuracy"),
                 "macro_f1": run.test["macro_f1"],
                 "accuracy_not_in_training": apart.get("accuracy"),
+                "accuracy_not_in_training_low": apart.get("accuracy_low"),
+                "accuracy_not_in_training_high": apart.get("accuracy_high"),
                 "train_accuracy": train["accuracy"],
                 "validation_accuracy": selected["accuracy"],
                 "gap": train["accuracy"] - selected["accuracy"],

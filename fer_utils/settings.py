@@ -36,6 +36,10 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     if options.check_reference and profile_name != "full":
         raise ParameterError(f"--check-reference runs profile full, not {profile_name}")
     profile = parameters.profile(profile_name)
+    if options.seeds:
+        if min(options.seeds) < 0 or len(set(options.seeds)) < len(options.seeds):
+            raise ParameterError("--seeds: give whole numbers of 0 or more, each once")
+        profile["seeds"] = options.seeds
     if profile_name.endswith((".yaml", ".yml")):
         profile_name = str(Path(profile_name).absolute())
     source = _source(options, profile, profile_name)
@@ -54,8 +58,6 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         with contextlib.suppress(ParameterError):  # or stay what they are
             _check_members(more, finished, profile["seeds"])
             models, complete = [*models, name], more
-    kept = [run for run in finished if model_of(run) not in models]
-    _check_titles(complete, {model_of(run) for run in kept})
     # the classical systems draw nothing at random but the images of their grids, and an ensemble
     # averages all seeds of its members: one seed will do
     runs = [
@@ -63,6 +65,8 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         for name in models
         for seed in (profile["seeds"] if "builder" in complete[name][0] else profile["seeds"][:1])
     ]
+    kept = [run for run in finished if run not in runs]  # other models, or their other seeds
+    _check_titles(complete, {model_of(run) for run in kept})
     report = not options.only or bool(models) or "report" in chapters
     targets = ["report.html"] if report else [f"{c}/notebook.ipynb" for c in chapters]
     if options.check_reference:
@@ -207,8 +211,7 @@ def _check_members(
         if members and len(runs) < 2:
             raise ParameterError(
                 f"{params['id']} needs two or more runs of {' or '.join(members)}, there would be "
-                f"{len(runs)}; run them first, or with it, with more `seeds` in a profile of your "
-                "own"
+                f"{len(runs)}; run them first, or with it, with more --seeds"
             )
         for name in selected:
             if complete[name][0]["training"]["train_limit"]:

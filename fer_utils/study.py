@@ -222,10 +222,16 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--data", metavar="PATH", help="fer2013.csv, icml_face_data.csv, the Kaggle zip, a folder "
         "of class folders, or `kaggle` to download")  # fmt: skip
-    add("--votes", metavar="PATH", help="FER+ votes (fer2013new.csv) for the chapter on the data")
+    add(
+        "--votes",
+        metavar="PATH",
+        help="FER+ votes (fer2013new.csv), for the chapters explore, errors and network",
+    )
     add("--profile", metavar="NAME", help="demo, quick, full or your own file, name.yaml "
         "(default: demo; full with --data)")  # fmt: skip
     add("--only", nargs="+", metavar="ID", help="these models or chapters only")
+    add("--seeds", nargs="+", type=int, metavar="N",
+        help="train every network once with each of these (default: the profile's, 0)")  # fmt: skip
     add("--check-reference", action="store_true",
         help="re-run a model of results/reference, or those named by --only, and say whether the "
         "scores fall inside its intervals")  # fmt: skip

@@ -16,11 +16,13 @@ NAMES = {
 
 def make_run(
     study, model="basic_cnn", correct=30, seed=0, synthetic=False, pixels="a" * 64, n=60,
-    protocol="official", predicted=None, history=None, options=None, totals=None, **training,
+    protocol="official", labels=None, predicted=None, history=None, options=None, totals=None,
+    **training,
 ):  # fmt: skip
     """A run folder whose predictions are right for the first `correct` of n images of each split.
 
-    `predicted` gives the predicted labels instead; true labels are 0, 1, ... over and over.
+    `predicted` gives the predicted labels instead; true labels are 0, 1, ... over and over, or
+    `labels`.
     """
     own = protocol if protocol == "official" else "paper"
     params = parameters.model(model, protocol=own)
@@ -28,7 +30,7 @@ def make_run(
     params["options"] = {**params.get("options", {}), **(options or {})}
     params.pop("from_scratch", None)
     classes = tuple(params.get("classes") or datasets.EMOTIONS)
-    labels = np.arange(n) % len(classes)
+    labels = np.arange(n) % len(classes) if labels is None else labels
     if predicted is None:
         predicted = np.where(np.arange(n) < correct, labels, (labels + 1) % len(classes))
     probabilities = np.full((n, len(classes)), 0.05, np.float32)

@@ -160,18 +160,38 @@ def test_range_loss_and_last_training_accuracy(tmp_path):
 
 @pytest.mark.parametrize(
     ("running", "saved", "verdict"),
-    [(0.71, 48, "cannot be decided"), (0.75, 48, "reproduced"), (0.71, 45, "reproduced"),
-     (0.80, 48, "better"), (0.71, 30, "worse")],
+    [(0.71, 50, "cannot be decided"), (0.75, 50, "reproduced"), (0.71, 47, "reproduced"),
+     (0.80, 50, "better"), (0.71, 30, "worse")],
 )  # fmt: skip
 def test_a_training_accuracy_is_the_running_one_or_the_saved_network_s(
     tmp_path, running, saved, verdict
 ):
     history = {"epoch": [1], "loss": [1.0], "accuracy": [running], "val_accuracy": [0.5]}
-    run = make_run(tmp_path, "light_cnn", saved, protocol="kaggle", history=history)
+    run = make_run(tmp_path, "light_cnn", saved, protocol="kaggle", n=63, history=history)
     row = verdict_of([run], "75.2 % training")
     assert row["verdict"] == verdict
-    assert (row["measured"], row["other_reading"]) == (running, pytest.approx(saved / 60))
+    assert (row["measured"], row["other_reading"]) == (running, pytest.approx(saved / 63))
     assert ("does not say which" in row["reason"]) == (verdict == "cannot be decided")
+
+
+@pytest.mark.parametrize(
+    ("model", "protocol", "claim", "saved"),
+    [
+        ("heavy_cnn", "kaggle", "90 to 93 %", 13 / 14),
+        ("six_layer_cnn", "publictest", "99.64", 0.75),
+    ],
+)
+def test_a_training_that_was_balanced_is_judged_by_its_mean_recall(
+    tmp_path, model, protocol, claim, saved
+):
+    """Of the second class, half of all images, one half is right: 6.5 of 7 recalls, 3/4 of all."""
+    labels = np.where(np.arange(120) < 60, DISGUST, np.arange(120) % 7)
+    labels[60:][labels[60:] == DISGUST] = ANGER
+    predicted = np.where(np.arange(120) < 30, NEUTRAL, labels)
+    run = make_run(tmp_path, model, protocol=protocol, n=120, labels=labels, predicted=predicted)
+    row = verdict_of([run], claim)
+    assert row["other_reading"] == pytest.approx(saved)
+    assert ("mean recall" in row["reason"]) == (model == "heavy_cnn")
 
 
 @pytest.mark.parametrize(("correct", "verdict"), [(40, "worse"), (41, "reproduced")])
@@ -197,8 +217,9 @@ def test_engdata301_drew_its_validation_images_but_not_its_test_images(tmp_path)
 @pytest.mark.parametrize(("second", "verdict"), [(0.6, "reproduced"), (0.4, "worse")])
 def test_validation_above_training_in_every_epoch(tmp_path, second, verdict):
     history = {"epoch": [1, 2], "accuracy": [0.5, 0.5], "val_accuracy": [0.7, second]}
-    row = verdict_of([make_run(tmp_path, "pipeline_cnn", history=history)], "stays above")
+    row = verdict_of([make_run(tmp_path, "pipeline_cnn", history=history)], "above training acc")
     assert row["verdict"] == verdict and "epochs" in row["reason"]
+    assert row["reason"].endswith("; not in epoch 2") == (verdict == "worse")
 
 
 def test_easiest_and_hardest_classes(tmp_path):
@@ -212,7 +233,8 @@ def test_easiest_and_hardest_classes(tmp_path):
     easy, hard = verdict_of([run], "easiest"), verdict_of([run], "hardest")
     assert (easy["measured"], easy["verdict"]) == (2, "reproduced")
     assert (hard["measured"], hard["verdict"]) == (2, "reproduced")
-    assert easy["reason"].startswith("recalls are anger 95%, happiness 90%")
+    told = "2 of the 2 named classes are among the 2 easiest: recalls are anger 95%, happiness 90%"
+    assert easy["reason"].startswith(told)
 
 
 def test_a_claim_that_fails_by_what_its_paper_leaves_open_is_undecided(tmp_path):
@@ -224,6 +246,18 @@ def test_a_claim_that_fails_by_what_its_paper_leaves_open_is_undecided(tmp_path)
     row = verdict_of([run], "hardest")
     assert (row["measured"], row["verdict"]) == (0, "cannot be decided")
     assert "worse here, but that hangs on the learning rate" in row["reason"]
+
+
+def test_a_number_of_an_unnamed_epoch_is_undecided_where_ours_is_lower(tmp_path):
+    run = make_run(tmp_path, "six_layer_cnn", protocol="publictest")
+    row = verdict_of([run], "99.64")
+    assert row["verdict"] == "cannot be decided" and "the number of epochs, which" in row["reason"]
+    assert row["command"].startswith("put more `epochs` into a copy of")
+
+
+def test_a_run_that_is_missing_for_want_of_weights_says_so(tmp_path):
+    row = verdict_of([make_run(tmp_path)], "72 % validation")
+    assert "no run of resnet50 under the holdout protocol, which needs ImageNet" in row["reason"]
 
 
 def test_an_order_of_models_on_other_images_is_undecided(tmp_path, monkeypatch):

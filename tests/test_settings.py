@@ -102,3 +102,12 @@ def test_a_chapter_that_failed_after_one_model_is_made_again(asked, tmp_path):
     assert study.Engine(config, [], None).failed() == wanted
     alone = asked("--only", "explore")  # which asks for no report
     assert study.Engine(alone, [], None).failed() == ["explore/notebook.ipynb"]
+
+
+def test_seeds_of_the_command_line_go_before_the_profile_s_and_finished_others_stay(
+    asked, tmp_path
+):
+    make_run(tmp_path / "mine", "basic_cnn", seed=1)
+    config = asked("--only", "basic_cnn", "--seeds", "0", "2")
+    assert config["runs"] == ["runs/basic_cnn/seed_0", "runs/basic_cnn/seed_2"]
+    assert config["kept"] == ["runs/basic_cnn/seed_1/metrics.json"]

@@ -121,7 +121,7 @@ def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], dict[int, Run]]) -
     needed = [claim["run"], *([claim["other"]] if "other" in claim else [])]
     row |= {
         "run_id": claim["run"],
-        "command": claim.get("command", f"./run_all.sh --data PATH --only {' '.join(needed)}"),
+        "command": f"./run_all.sh --data PATH --only {' '.join(needed)}",
     }
     complete = {name: model(name, protocol="paper") for name in needed}
     keys = [(name, complete[name]["protocol"]) for name in needed]
@@ -162,9 +162,10 @@ def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], dict[int, Run]]) -
             f"({widened.low:.3f} to {widened.high:.3f})"
         )
     if measured.other_reading is not None and verdict == UNDECIDED:
-        why += "; the claim lies between, and the paper does not say which it gives"
+        why += "; these do not agree about the claim, and the paper does not say which it gives"
     if "hangs_on" in claim and verdict == "worse":
         verdict, why = UNDECIDED, f"{why}; worse here, but that hangs on {claim['hangs_on']}"
+        row["command"] = claim.get("command", row["command"])
     return row | {"verdict": verdict, "reason": why}
 
 
@@ -238,11 +239,9 @@ def _as_two_samples(claim: dict[str, Any], run: Run, measured: Measured) -> Meas
 
 def _verdict(claim: dict[str, Any], measured: Measured) -> str:
     if measured.other_reading is not None:
-        # decided if both readings agree or one of them is the paper's
         second = measured._replace(value=measured.other_reading, other_reading=None)
         found = {_verdict(claim, each) for each in (measured._replace(other_reading=None), second)}
-        agreed = found.pop() if len(found) == 1 else UNDECIDED
-        return "reproduced" if "reproduced" in found else agreed
+        return found.pop() if len(found) == 1 else UNDECIDED
     low = measured.value if measured.low is None else measured.low
     high = measured.value if measured.high is None else measured.high
     if claim["measure"] == "above":

@@ -130,7 +130,7 @@ def _with_known(verdicts: pd.DataFrame, old: pd.DataFrame, new: Container[str]) 
     known = {str([row[name] for name in key]): row for row in old.to_dict("records")}
 
     def settled(row: dict[str, Any]) -> dict[str, Any]:
-        if row["measure"] not in claims.OF_PREDICTIONS:
+        if row["measure"] not in claims.OF_PREDICTIONS or not isinstance(row["folder"], str):
             return row
         before = known.get(str([row[name] for name in key]))
         if not any(place in new for place in str(row["folder"]).split(" and ")):

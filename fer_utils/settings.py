@@ -36,7 +36,10 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     if options.check_reference and profile_name != "full":
         raise ParameterError(f"--check-reference runs profile full, not {profile_name}")
     profile = parameters.profile(profile_name)
+    one_seed = profile["seeds"][:1]
     if options.seeds:
+        if options.check_reference:
+            raise ParameterError("--check-reference repeats the reference's own seed: no --seeds")
         if min(options.seeds) < 0 or len(set(options.seeds)) < len(options.seeds):
             raise ParameterError("--seeds: give whole numbers of 0 or more, each once")
         profile["seeds"] = options.seeds
@@ -59,11 +62,11 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
             _check_members(more, finished, profile["seeds"])
             models, complete = [*models, name], more
     # the classical systems draw nothing at random but the images of their grids, and an ensemble
-    # averages all seeds of its members: one seed will do
+    # averages all seeds of its members: the profile's first seed will do
     runs = [
         f"runs/{name}/seed_{seed}"
         for name in models
-        for seed in (profile["seeds"] if "builder" in complete[name][0] else profile["seeds"][:1])
+        for seed in (profile["seeds"] if "builder" in complete[name][0] else one_seed)
     ]
     kept = [run for run in finished if run not in runs]  # other models, or their other seeds
     _check_titles(complete, {model_of(run) for run in kept})
@@ -77,8 +80,9 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         return (folder / place / "notebook.ipynb").is_file()
 
     def stands_for(run: str) -> str:
-        # a run that was trained without its notebook, or again since, has the record alone
-        told = executed(run) and not trained_since(folder / run)
+        # a run that was trained without its notebook, or again since, has the record alone; that of
+        # another seed of a selected model must not be made anew, which its notebook might be
+        told = executed(run) and not trained_since(folder / run) and model_of(run) not in models
         return f"{run}/{'notebook.ipynb' if told else 'metrics.json'}"
 
     # a chapter that is there stays in the report, and is made anew when it must

@@ -271,7 +271,7 @@ def test_every_number_has_its_command_commit_code_and_record(study, page):
         "--only hog_svm"
     )
     run.metrics["model"]["members"] = {"runs/fer_net/seed_0": "", "runs/fer_net/seed_1": ""}
-    assert report.repeat(run, plan)["command"].endswith("--only fer_net hog_svm")
+    assert report.repeat(run, plan)["command"].endswith("--seeds 0 1 --only fer_net hog_svm")
 
 
 def luminance(colour):

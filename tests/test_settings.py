@@ -107,7 +107,15 @@ def test_a_chapter_that_failed_after_one_model_is_made_again(asked, tmp_path):
 def test_seeds_of_the_command_line_go_before_the_profile_s_and_finished_others_stay(
     asked, tmp_path
 ):
-    make_run(tmp_path / "mine", "basic_cnn", seed=1)
-    config = asked("--only", "basic_cnn", "--seeds", "0", "2")
-    assert config["runs"] == ["runs/basic_cnn/seed_0", "runs/basic_cnn/seed_2"]
+    notebook(make_run(tmp_path / "mine", "basic_cnn", seed=1))
+    config = asked("--seeds", "0", "2")
+    networks = ["runs/basic_cnn/seed_0", "runs/basic_cnn/seed_2"]
+    assert config["runs"] == [*networks, "runs/pca_knn/seed_0"]  # it draws nothing: as ever
+    # its notebook would be a target, so executed again when something changed
     assert config["kept"] == ["runs/basic_cnn/seed_1/metrics.json"]
+
+
+def test_a_check_against_the_reference_takes_no_other_seed():
+    words = ["--check-reference", "--data", "fer2013.csv", "--seeds", "1"]
+    with pytest.raises(parameters.ParameterError, match="the reference's own seed: no --seeds"):
+        settings.settings(study.parser().parse_args(words))

@@ -92,8 +92,13 @@ def repeat(run: Run, plan: dict[str, Any]) -> dict[str, str]:
     words += ["--profile", profile(plan)] if plan else []
     words += ["--on-bad", given["on_bad"]] if "on_bad" in given else []
     words += ["--resize"] if given.get("resize") else []
-    members = [Path(place).parts[1] for place in run.metrics["model"].get("members", ())]
-    only = dict.fromkeys([*members, run.metrics["run_id"]])
+    # an ensemble is made again of its members; a classical system has one seed
+    networks = list(run.metrics["model"].get("members", ()))
+    if "builder" in run.metrics["params"]:
+        networks = [run.place]
+    seeds = sorted({int(Path(place).parts[2].removeprefix("seed_")) for place in networks})
+    words += ["--seeds", *map(str, seeds)] if seeds not in ([], [0]) else []
+    only = dict.fromkeys([*(Path(place).parts[1] for place in networks), run.metrics["run_id"]])
     return {
         "label": run.label,
         "protocol": run.metrics["protocol"]["name"],

@@ -161,20 +161,3 @@ def more_views(
         rows.append((kind, len(places), right.mean(), *interval, *spread))
     columns = "kind views accuracy accuracy_low accuracy_high gain gain_low gain_high".split()
     return pd.DataFrame(rows, columns=columns)
-
-
-def seeds(runs: list[Run]) -> pd.DataFrame:
-    """Spread over seeds of each model and protocol that has several: mean, deviation, range."""
-    rows = [
-        {
-            "run_id": run.metrics["run_id"],
-            "model": run.metrics["params"]["title"],
-            "protocol": run.metrics["protocol"]["name"],
-            "accuracy": run.test["accuracy"],
-        }
-        for run in runs
-    ]
-    groups = pd.DataFrame(rows).groupby(["run_id", "model", "protocol"], sort=False)["accuracy"]
-    table = groups.agg(["count", "mean", "std", "min", "max"]).reset_index()
-    table = table[table["count"] > 1].drop(columns="run_id").reset_index(drop=True)
-    return table.rename(columns={"count": "seeds", "std": "deviation"})

@@ -342,7 +342,10 @@ def read_run(folder: str | Path) -> Run:
         ) from None
     for name in ("history.csv", "predictions.npz"):
         if not (folder / name).is_file():
-            raise ResultError(f"{folder / name}: missing; delete {path} and re-run")
+            raise ResultError(
+                f"{folder / name}: missing, so a record alone, as reference.read reads them; of a "
+                f"run of yours delete {path} and re-run"
+            )
     return Run(folder, metrics)
 
 
@@ -478,6 +481,23 @@ def comparison(runs: list[Run]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def seeds(runs: list[Run]) -> pd.DataFrame:
+    """Spread over seeds of each model and protocol that has several: mean, deviation, range."""
+    rows = [
+        {
+            "run_id": run.metrics["run_id"],
+            "model": run.metrics["params"]["title"],
+            "protocol": run.metrics["protocol"]["name"],
+            "accuracy": run.test["accuracy"],
+        }
+        for run in runs
+    ]
+    groups = pd.DataFrame(rows).groupby(["run_id", "model", "protocol"], sort=False)["accuracy"]
+    table = groups.agg(["count", "mean", "std", "min", "max"]).reset_index()
+    table = table[table["count"] > 1].drop(columns="run_id").reset_index(drop=True)
+    return table.rename(columns={"count": "seeds", "std": "deviation"})
 
 
 def own_protocol(comparison: pd.DataFrame) -> pd.DataFrame:

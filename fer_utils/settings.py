@@ -40,8 +40,9 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     if options.seeds:
         if options.check_reference:
             raise ParameterError("--check-reference repeats the reference's own seed: no --seeds")
-        if min(options.seeds) < 0 or len(set(options.seeds)) < len(options.seeds):
-            raise ParameterError("--seeds: give whole numbers of 0 or more, each once")
+        too_large = max(options.seeds) >= 2**32
+        if min(options.seeds) < 0 or too_large or len(set(options.seeds)) < len(options.seeds):
+            raise ParameterError("--seeds: give whole numbers from 0 to 4294967295, each once")
         profile["seeds"] = options.seeds
     if profile_name.endswith((".yaml", ".yml")):
         profile_name = str(Path(profile_name).absolute())

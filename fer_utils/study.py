@@ -306,7 +306,7 @@ def show_data(config: dict[str, Any], options: argparse.Namespace) -> bool:
     return not bad or options.on_bad == "skip"
 
 
-def show_outcome(folder: Path, targets: list[str]) -> None:
+def show_outcome(folder: Path, targets: list[str], synthetic: bool) -> None:
     """Print the headline table and where the report, or what was asked for instead, lies."""
     import pandas as pd
 
@@ -322,6 +322,8 @@ def show_outcome(folder: Path, targets: list[str]) -> None:
             )
         verdicts = pd.read_csv(path.with_name("verdicts.csv"))["verdict"].value_counts()
         print("\nclaims   " + ", ".join(f"{n} {verdict}" for verdict, n in verdicts.items()))
+        if synthetic:
+            print("         (synthetic faces: these numbers say nothing about FER2013 or a paper)")
     for target in targets:
         kind = "report  " if target == "report.html" else "notebook"
         print(f"\n{kind} {folder / target}")
@@ -410,7 +412,7 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
         return 1
     if options.check_reference:
         return show_check(folder, config["models"])
-    show_outcome(folder, config["targets"])
+    show_outcome(folder, config["targets"], config["data"].startswith("synthetic"))
     return 0
 
 

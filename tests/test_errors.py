@@ -89,7 +89,7 @@ def test_what_more_views_buy_is_told_on_the_same_images():
 
 
 def test_spread_is_told_of_models_with_several_seeds_only(runs):
-    table = errors.seeds(runs)
+    table = results.seeds(runs)
     assert table["model"].tolist() == ["Deep CNN"] and table["seeds"].tolist() == [2]
     assert table["mean"][0] == pytest.approx((45 + 20) / 120)
 

@@ -189,7 +189,7 @@ def test_every_parameter_file_tells_the_score_of_its_reference_run(committed):
         assert f"#   Score     {100 * row.accuracy:.1f} % of PrivateTest, common protocol" in text
 
 
-def test_every_verdict_that_the_readme_counts_is_the_table_s(committed):
+def test_every_verdict_that_the_readme_counts_is_the_table_s(committed, page):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     counts = table("verdicts.csv")["verdict"].value_counts()
     said = re.search(
@@ -205,7 +205,6 @@ def test_every_verdict_that_the_readme_counts_is_the_table_s(committed):
     words = "({} lack a run, {} hang on what the paper does not say, {} are about work"
     assert words.format(*parts) in " ".join(text.split())
     by_model = table("verdicts.csv").query("verdict == 'worse'")["run_id"].value_counts()
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     told = re.search(r"\(Six-layer CNN (\d+), Pipeline CNN (\d+), Light CNN (\d+)\)", page)
     models = "six_layer_cnn", "pipeline_cnn", "light_cnn"
     assert dict(zip(models, map(int, told.groups()), strict=True)) == by_model.to_dict()

@@ -411,6 +411,8 @@ def headline(runs: list[Run]) -> str:
     several = len({run.metrics["seed"] for run in runs}) > 1
     seed = f" (seed {best.metrics['seed']})" if several else ""
     models = f"{of} model{'s' * (of > 1)}"
+    if of < len({run.metrics["run_id"] for run in runs}):
+        models += f" of {len(protocol['classes'])} classes"
     text = (
         f"**{best.metrics['params']['title']}**{seed} comes first of {models} by accuracy on "
         f"{protocol['validation']}, where models are chosen. Of {score['n']:,} {protocol['test']} "

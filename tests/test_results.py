@@ -133,7 +133,7 @@ def test_headline_names_best_model_interval_and_synthetic_data(tmp_path):
 
 def test_three_class_run_is_never_the_best_of_seven(tmp_path):
     runs = [make_run(tmp_path), make_run(tmp_path, "dcnn_three_class", 58)]
-    assert results.headline(runs).startswith("**Basic CNN** comes first of 1 model by")
+    assert results.headline(runs).startswith("**Basic CNN** comes first of 1 model of 7 classes by")
 
 
 def test_run_under_the_papers_protocol_lies_in_the_common_one_and_has_its_own_row(tmp_path):

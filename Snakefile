@@ -4,7 +4,7 @@ import json
 import shlex
 from pathlib import Path
 
-from fer_utils import study
+from fer_utils import settings, study
 
 MODELS = config["models"]
 CLASSICAL = config["classical"]  # those of the models that are no networks
@@ -221,7 +221,7 @@ rule network:
         notebook=notebook("09_fer_net"),
         code=code("09_fer_net"),
         trials=[TRIALS] if TRIALS.is_file() else [],
-        runs=RUNS,
+        runs=finished(settings.OWN_NETWORK),
     output:
         notebook=update("network/notebook.ipynb"),
     params:

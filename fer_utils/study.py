@@ -209,6 +209,10 @@ def _last_lines(text: str, count: int = 12) -> str:
     return "\n".join(text.strip().splitlines()[-count:])
 
 
+def _count(plan: list[tuple[str, str]]) -> str:
+    return f"{len(plan)} notebook{'s' * (len(plan) != 1)}"
+
+
 def parser() -> argparse.ArgumentParser:
     """The options of run_all.sh."""
     result = argparse.ArgumentParser(
@@ -352,7 +356,7 @@ def report_the_rest(config: dict[str, Any], extra: list[str], lock: Any, jobs: i
     }
     engine = Engine(rest, extra, lock, "unfinished.json")
     due = engine.plan()
-    print(f"\nreport of what is finished: {len(due)} notebooks\n", flush=True)
+    print(f"\nreport of what is finished: {_count(due)}\n", flush=True)
     return engine.run(jobs, len(due), after_failure=True) == 0
 
 
@@ -375,6 +379,7 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
         notebook = {**CHAPTERS, **MODEL_NOTEBOOKS}[chapter]
         execute.check(ROOT / "notebooks" / f"{notebook}.ipynb", values)
     folder = Path(config["folder"])
+    new = not folder.exists()
     jobs = options.jobs or config["jobs"]
     print(f"study    profile {Path(config['profile']).stem}, results in {folder}")
     if not show_data(config, options):
@@ -388,12 +393,14 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
         plan = engine.plan()
         if options.dry_run:
             (folder / name).unlink()
-            print(f"\n{len(plan)} notebooks would run" + (":" if plan else "; all are up to date"))
+            print(f"\n{_count(plan)} would run" + (":" if plan else "; all are up to date"))
             for name, reason in plan:
                 print(f"  {name:<32} {reason}")
+            if new:  # a look leaves nothing behind
+                shutil.rmtree(folder)
             return 0
         if plan or extra:
-            print(f"run      {len(plan)} notebooks, {jobs} at a time\n", flush=True)
+            print(f"run      {_count(plan)}, {jobs} at a time\n", flush=True)
             if engine.run(jobs, len(plan)):
                 failed = engine.failed()
                 what = f"{len(failed)} failed" if failed else engine.fault()

@@ -57,7 +57,7 @@ class Clone:
     def due(self, *more):
         """The notebooks that would run now."""
         lines = self.run("--dry-run", *more).stdout.splitlines()
-        start = next(i for i, line in enumerate(lines) if "notebooks would run" in line)
+        start = next(i for i, line in enumerate(lines) if " would run" in line)
         return {re.split(r"\s{2,}", line.strip())[0] for line in lines[start + 1 :]}
 
     def touch(self, name):

@@ -148,7 +148,8 @@ def summary(comparison: pd.DataFrame) -> str:
 
     The paper's accuracy, the one measured under its protocol, and that under the common one, all
     images and without the known ones, in percent with 95 % intervals, of the first seed; below
-    them the mean and range of the seeds where there are several. Models without a run come last.
+    them the mean and range of the seeds where there are several. Models that lack the common
+    protocol, or any run, come last.
     """
     rows = [
         "| model | paper | claimed | under the paper's own protocol | common protocol, PrivateTest "
@@ -159,7 +160,9 @@ def summary(comparison: pd.DataFrame) -> str:
     own = results.own_protocol(comparison).set_index(["run_id", "seed"])
     common = comparison[comparison["protocol"] == "official"].sort_values("seed")
     first = common.drop_duplicates("run_id").sort_values(["classes", "accuracy"], ascending=False)
-    for row in first.itertuples():
+    apart = "accuracy_not_in_training"
+
+    def told(row: Any) -> list[str]:
         name = f"`{row.run_id}`" + (f", {row.classes} classes" if row.classes < 7 else "")
         said = claimed.get(row.run_id)
         cells = [name, row.paper, "" if said is None else f"{100 * said:.3g}", ""]
@@ -167,12 +170,19 @@ def summary(comparison: pd.DataFrame) -> str:
         if row.paper_protocol != "official" and key in own.index:
             paper = own.loc[key]
             cells[3] = _interval(paper) + " *" * (paper.protocol in SELECTS_ON_TEST)
-        apart = "accuracy_not_in_training"
+        return cells
+
+    for row in first.itertuples():
+        cells = told(row)
         rows.append(f"| {' | '.join([*cells, _interval(row), _interval(row, apart)])} |")
         seeds = common[common["run_id"] == row.run_id]
         if len(seeds) > 1:
-            cells = [f"{name}, mean of {len(seeds)} seeds (lowest to highest)", row.paper, "", ""]
+            name = f"{cells[0]}, mean of {len(seeds)} seeds (lowest to highest)"
+            cells = [name, row.paper, "", ""]
             rows.append(f"| {' | '.join([*cells, _seeds(seeds), _seeds(seeds, apart)])} |")
+    alone = comparison[~comparison["run_id"].isin(common["run_id"])].sort_values("seed")
+    for row in alone.drop_duplicates("run_id").itertuples():
+        rows.append(f"| {' | '.join(told(row))} | not run yet | |")
     for name in standard_models():
         if name not in set(comparison["run_id"]):
             said = f"{100 * claimed[name]:.3g}" if name in claimed else ""

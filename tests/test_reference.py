@@ -47,6 +47,7 @@ def test_every_number_of_the_readme_s_result_table_is_in_the_tables(committed):
 
 def test_several_seeds_are_one_row_more_and_models_without_a_run_the_last_ones(tmp_path):
     runs = [make_run(tmp_path, "hog_svm", correct=24)]
+    runs.append(make_run(tmp_path, "dcnn_three_class", correct=48, protocol="pooled"))
     for seed, correct in ((0, 30), (1, 36), (2, 33)):
         runs.append(make_run(tmp_path, "basic_cnn", correct=correct, seed=seed))
     table = results.comparison(runs)
@@ -60,7 +61,9 @@ def test_several_seeds_are_one_row_more_and_models_without_a_run_the_last_ones(t
         "| 55.0 (50.0 to 60.0) | 35.0 (30.0 to 40.0) |"
     )
     assert rows[2].startswith("| `hog_svm` | baseline |  |  | 40.0 (")
-    assert "| `six_layer_cnn` | six-layer-2020 | 61.7 | not run yet | | |" in rows[3:]
+    assert rows[3].startswith("| `dcnn_three_class`, 3 classes | korchi | 82.1 | 80.0 (")
+    assert rows[3].endswith(") * | not run yet | |")
+    assert "| `six_layer_cnn` | six-layer-2020 | 61.7 | not run yet | | |" in rows[4:]
     assert not any("fer_net_large" in row for row in rows)  # runs on request only
 
 

@@ -379,7 +379,6 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
         notebook = {**CHAPTERS, **MODEL_NOTEBOOKS}[chapter]
         execute.check(ROOT / "notebooks" / f"{notebook}.ipynb", values)
     folder = Path(config["folder"])
-    new = not folder.exists()
     jobs = options.jobs or config["jobs"]
     print(f"study    profile {Path(config['profile']).stem}, results in {folder}")
     if not show_data(config, options):
@@ -387,6 +386,7 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
             f"{config['data']}: has the bad rows or images listed above; mend them, or "
             "--on-bad skip leaves them out"
         )
+    new = not folder.exists()  # asked late: reading the data may take longer than another run
     with results.locked(folder) as lock:
         name = "planned.json" if options.dry_run else "study.json"
         engine = Engine(config, extra, lock, name)

@@ -185,6 +185,24 @@ def test_every_difference_that_the_findings_tell_is_in_the_tables(committed, pag
     assert f"as stated, another {told(order).format(' points (')})" in said
 
 
+def test_what_is_told_of_korchi_s_network_is_in_its_run(committed, page):
+    run = next(run for run in committed if run.place == "runs/dcnn_three_class/seed_0/pooled")
+    scores, end = run.metrics["scores"], run.metrics["model"]
+    for split, told in (
+        ("test", "gets {:.1f} % ({:.1f} to {:.1f}) of 2,127 images right"),
+        ("test_not_in_training", "without these it is {:.1f} % ({:.1f} to {:.1f})"),
+    ):
+        score = scores[split]
+        shares = (100 * score[f"accuracy{part}"] for part in ("", "_low", "_high"))
+        assert told.format(*shares) in page
+    known = scores["test"]["n"] - scores["test_not_in_training"]["n"]
+    assert f"and {known} of them occur" in page
+    assert f"stops after epoch {end['epochs_run']}, not near 45" in page
+    shares = 100 * run.history.set_index("epoch")["val_accuracy"]
+    for epoch in (32, 45, end["best_epoch"]):
+        assert f"{shares[epoch]:.1f} % in epoch {epoch}" in page
+
+
 def test_every_parameter_file_tells_the_score_of_its_reference_run(committed):
     common = table("comparison.csv").query("protocol == 'official' and seed == 0")
     for row in common.itertuples():
@@ -208,8 +226,11 @@ def test_every_verdict_that_the_readme_counts_is_the_table_s(committed, page):
     words = "({} lack a run, {} hang on what the paper does not say, {} are about work"
     assert words.format(*parts) in " ".join(text.split())
     by_model = table("verdicts.csv").query("verdict == 'worse'")["run_id"].value_counts()
-    told = re.search(r"\(Six-layer CNN (\d+), Pipeline CNN (\d+), Light CNN (\d+)\)", page)
-    models = "six_layer_cnn", "pipeline_cnn", "light_cnn"
+    told = re.search(
+        r"\(Six-layer CNN (\d+), Pipeline CNN (\d+), Light CNN (\d+), Three-class DCNN (\d+)\)",
+        page,
+    )
+    models = "six_layer_cnn", "pipeline_cnn", "light_cnn", "dcnn_three_class"
     assert dict(zip(models, map(int, told.groups()), strict=True)) == by_model.to_dict()
 
 

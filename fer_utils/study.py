@@ -386,7 +386,7 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
             f"{config['data']}: has the bad rows or images listed above; mend them, or "
             "--on-bad skip leaves them out"
         )
-    new = not folder.exists()  # asked late: reading the data may take longer than another run
+    new = not folder.exists()  # asked only here: another run may have made it meanwhile
     with results.locked(folder) as lock:
         name = "planned.json" if options.dry_run else "study.json"
         engine = Engine(config, extra, lock, name)

@@ -232,6 +232,18 @@ def test_every_verdict_that_the_readme_counts_is_the_table_s(committed, page):
     )
     models = "six_layer_cnn", "pipeline_cnn", "light_cnn", "dcnn_three_class"
     assert dict(zip(models, map(int, told.groups()), strict=True)) == by_model.to_dict()
+    decided = table("verdicts.csv").query("verdict != @claims.UNDECIDED")
+    networks = "two three four five six seven eight nine ten eleven twelve".split()
+    words = (
+        f"{len(decided)} decided ones concern {networks[decided['run_id'].nunique() - 2]} networks"
+    )
+    assert words in page
+    reproduced = decided.query("verdict == 'reproduced'")["run_id"].value_counts()
+    words = networks[reproduced["dcnn_three_class"] - 2], networks[reproduced.sum() - 2]
+    assert "{} of the {} reproduced ones are korchi's".format(*words) in " ".join(text.split())
+    assert f"all {networks[by_model.sum() - 2]} worse ones are about networks" in " ".join(
+        text.split()
+    )
 
 
 def test_reference_is_small_and_of_real_data(committed):

@@ -308,15 +308,13 @@ def all_confusions(runs: Sequence[Any]) -> Figure:
     for axis, run in zip(axes.flat, runs, strict=False):
         table = np.array(run.test["confusion"], float)
         shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (row, column), share in np.ndenumerate(shares):
-            axis.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7,
-                      color="white" if share > 0.5 else "black")  # fmt: skip
         names = [name[:4] for name in run.test["per_class"]]
-        axis.set_xticks(range(len(names)), names, fontsize=7)
-        axis.set_yticks(range(len(names)), names, fontsize=7)
+        sns.heatmap(
+            100 * shares, vmin=0, vmax=100, cmap="Blues", annot=True, fmt=".0f", cbar=False,
+            square=True, xticklabels=names, yticklabels=names, annot_kws={"fontsize": 7}, ax=axis,
+        )  # fmt: skip
+        axis.tick_params(length=0, labelsize=7, labelrotation=0)
         axis.set_title(run.label, fontsize=9)
-        axis.grid(visible=False)
     figure.supylabel("label", fontsize=9)
     figure.supxlabel("prediction, percent of the label's images", fontsize=9)
     return figure

@@ -201,14 +201,16 @@ def _seeds(rows: pd.DataFrame, column: str = "accuracy") -> str:
 
 
 def choose(names: list[str], data: dict[str, Any], folder: Path = FOLDER) -> list[str]:
-    """The models to check: those asked for, or the network that was trained fastest.
+    """The models to check: those asked for, or the network that is soonest trained again.
 
     `data` is the provenance of the images at hand. ParameterError for a model that the reference
     does not have, or for other images than its own.
     """
     runs = read(folder)
-    networks = [run for run in runs if run.metrics["model"]["epochs_run"]] or runs
-    fastest = min(networks, key=lambda run: run.metrics["timing"]["training_seconds"])
+    seconds: dict[str, float] = {}
+    for run in [run for run in runs if run.metrics["model"]["epochs_run"]] or runs:
+        name = run.metrics["run_id"]  # every protocol of a model is trained again
+        seconds[name] = seconds.get(name, 0) + run.metrics["timing"]["training_seconds"]
     known = sorted({run.metrics["run_id"] for run in runs})
     for name in names:
         if name not in known:
@@ -221,14 +223,14 @@ def choose(names: list[str], data: dict[str, Any], folder: Path = FOLDER) -> lis
             f"{data['pixels_sha256'][:12]}..., the reference has {wanted[:12]}...); give the whole "
             f"FER2013 as it was there, {made_on['kind']}: {made_on['source']}"
         )
-    return names or [fastest.metrics["run_id"]]
+    return names or [min(seconds, key=seconds.__getitem__)]
 
 
 def compare(runs: list[Run], folder: Path = FOLDER) -> pd.DataFrame:
     """Runs against the reference: does each test accuracy lie in the reference's 95 % interval?
 
-    Columns: model, seed, protocol, here, reference, low, high, inside. Of several seeds in the
-    reference the first is compared with.
+    Columns: model, protocol, seed, here, reference, low, high, inside; the last four are missing
+    where the reference has no such run. Of several seeds there the first is compared with.
     """
     known = {}
     for run in read(folder):
@@ -236,13 +238,15 @@ def compare(runs: list[Run], folder: Path = FOLDER) -> pd.DataFrame:
     rows = []
     for run in runs:
         key = run.metrics["run_id"], run.metrics["protocol"]["name"]
-        if key in known:
-            of, here = known[key], run.test["accuracy"]
+        here, of = run.test["accuracy"], known.get(key)
+        row = dict(zip(("model", "protocol"), key, strict=True)) | {"seed": run.metrics["seed"]}
+        row |= {"here": here, "reference": None, "low": None, "high": None, "inside": None}
+        if of:
             low, high = of["accuracy_low"], of["accuracy_high"]
-            rows.append([*key, run.metrics["seed"], here, of["accuracy"], low, high])
-    columns = ["model", "protocol", "seed", "here", "reference", "low", "high"]
-    table = pd.DataFrame(rows, columns=columns)
-    return table.assign(inside=table["here"].between(table["low"], table["high"]))
+            row |= {"reference": of["accuracy"], "low": low, "high": high}
+            row["inside"] = low <= here <= high
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _collect(options: argparse.Namespace) -> None:

@@ -434,19 +434,20 @@ def _choose_reference(options: argparse.Namespace) -> None:
 
 
 def show_check(folder: Path, models: list[str]) -> int:
-    """Print the re-run models' scores beside the reference; 1 if one lies outside its interval."""
+    """Print the re-run models' scores beside the reference; 1 if one is not inside its interval."""
     from fer_utils import reference, results
 
     runs = [run for run in results.finished_runs(folder) if run.metrics["run_id"] in models]
     table = reference.compare(runs)
     print("\nmodel               protocol    seed   here  reference, 95 % interval")
-    for row in table.itertuples():
-        interval = f"{row.reference:.1%} ({row.low:.1%} to {row.high:.1%})"
-        print(
-            f"{row.model:<19} {row.protocol:<10} {row.seed:>5} {row.here:>6.1%}  {interval}  "
-            f"{'inside' if row.inside else 'OUTSIDE'}"
-        )
-    return 0 if len(table) and table["inside"].all() else 1
+    for row in table.to_dict("records"):
+        found = "the reference has no run of this protocol"
+        if row["inside"] is not None:
+            found = "{reference:.1%} ({low:.1%} to {high:.1%})  ".format(**row)
+            found += "inside" if row["inside"] else "OUTSIDE"
+        print("{model:<19} {protocol:<10} {seed:>5} {here:>6.1%}  ".format(**row) + found)
+    compared = table["inside"].dropna()
+    return 0 if len(compared) and compared.all() else 1
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -200,6 +200,21 @@ def _seeds(rows: pd.DataFrame, column: str = "accuracy") -> str:
     return f"{of.mean():.1f} ({of.min():.1f} to {of.max():.1f})"
 
 
+def costs(runs: list[Run]) -> dict[str, float]:
+    """Seconds that each model took to train, grid included, in all protocols of its first seed.
+
+    Epochs that two protocols share count in both.
+    """
+    seconds: dict[str, float] = {}
+    first = {run.metrics["run_id"]: run.metrics["seed"] for run in reversed(runs)}
+    for run in runs:
+        name, timing = run.metrics["run_id"], run.metrics["timing"]
+        if run.metrics["seed"] == first[name]:
+            took = timing["training_seconds"] + timing["stages"].get("grid", 0)
+            seconds[name] = seconds.get(name, 0) + took
+    return seconds
+
+
 def choose(names: list[str], data: dict[str, Any], folder: Path = FOLDER) -> list[str]:
     """The models to check: those asked for, or the network that is soonest trained again.
 
@@ -207,10 +222,8 @@ def choose(names: list[str], data: dict[str, Any], folder: Path = FOLDER) -> lis
     does not have, or for other images than its own.
     """
     runs = read(folder)
-    seconds: dict[str, float] = {}
-    for run in [run for run in runs if run.metrics["model"]["epochs_run"]] or runs:
-        name = run.metrics["run_id"]  # every protocol of a model is trained again
-        seconds[name] = seconds.get(name, 0) + run.metrics["timing"]["training_seconds"]
+    networks = [run for run in runs if run.metrics["model"]["epochs_run"]] or runs
+    seconds = costs(networks)
     known = sorted({run.metrics["run_id"] for run in runs})
     for name in names:
         if name not in known:

@@ -213,6 +213,19 @@ def _count(plan: list[tuple[str, str]]) -> str:
     return f"{len(plan)} notebook{'s' * (len(plan) != 1)}"
 
 
+def _costs() -> dict[str, float]:
+    from fer_utils import reference, results
+
+    try:
+        return reference.costs(reference.read())
+    except results.ResultError:  # a checkout without them
+        return {}
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{max(1, round(seconds / 60))} min"
+
+
 def parser() -> argparse.ArgumentParser:
     """The options of run_all.sh."""
     result = argparse.ArgumentParser(
@@ -394,8 +407,12 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
         if options.dry_run:
             (folder / name).unlink()
             print(f"\n{_count(plan)} would run" + (":" if plan else "; all are up to date"))
+            real = config["profile"] == "full" and not config["data"].startswith("synthetic")
+            costs = _costs() if real else {}
             for name, reason in plan:
-                print(f"  {name:<32} {reason}")
+                seconds = costs.get(name.split()[1]) if " " in name else None
+                cost = f"; took {_minutes(seconds)} for results/reference" if seconds else ""
+                print(f"  {name:<32} {reason}{cost}")
             if new:  # a look leaves nothing behind
                 shutil.rmtree(folder)
             return 0

@@ -102,12 +102,19 @@ def test_list_names_models_chapters_and_profiles():
         assert name in text
 
 
+def test_a_dry_run_on_fer2013_tells_what_training_took_for_the_reference(tmp_path):
+    path = write_csv(tmp_path / "fer2013.csv", datasets.load("synthetic:n=100,seed=1"))
+    words = ["--only", "basic_cnn", "--results", str(tmp_path), "--dry-run"]
+    told = cli("--data", str(path), *words).stdout
+    assert re.search(r"basic_cnn seed 0 .*; took \d+ min for results/reference\n", told)
+
+
 def test_dry_run_checks_the_data_and_prints_its_table(tmp_path):
     done = cli("--dry-run", "--data", "synthetic:n=1000,seed=3", "--results", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert re.search(r"happiness +\d+ +\d+ +\d+ +\d+", done.stdout)
     assert "PrivateTest images in Training" in done.stdout
-    assert "notebooks would run" in done.stdout
+    assert "notebooks would run" in done.stdout and "results/reference" not in done.stdout
     assert not list(tmp_path.iterdir())  # a look leaves nothing behind
 
 

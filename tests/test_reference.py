@@ -349,6 +349,13 @@ def test_the_fastest_network_is_checked_where_none_is_named(small, tmp_path):
     assert reference.choose([], data, small) == ["deep_cnn"]
 
 
+def test_costs_are_of_all_protocols_and_the_grid_of_the_first_seed(tmp_path):
+    runs = [make_run(tmp_path, "basic_cnn", protocol=name) for name in ("holdout", "official")]
+    runs += [make_run(tmp_path, "basic_cnn", seed=1), make_run(tmp_path, "hog_svm")]
+    runs[3].metrics["timing"]["stages"]["grid"] = 60.0
+    assert reference.costs(runs) == {"basic_cnn": 2.0, "hog_svm": 61.0}
+
+
 def test_other_data_and_unknown_models_are_refused(small, tmp_path):
     data = {"pixels_sha256": "a" * 64, "source": "fer2013.csv"}
     with pytest.raises(ParameterError, match="no run of light_cnn; it has basic_cnn"):

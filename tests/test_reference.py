@@ -209,18 +209,26 @@ def test_what_is_told_of_hejslet_vetterstein_s_networks_is_in_their_runs(committ
 
 
 def test_what_is_told_of_korchi_s_network_is_in_its_run(committed, page):
-    run = next(run for run in committed if run.place == "runs/dcnn_three_class/seed_0/pooled")
+    place = "runs/dcnn_three_class/seed_0"
+    common, run = (
+        next(run for run in committed if run.place == each) for each in (place, f"{place}/pooled")
+    )
     scores, end = run.metrics["scores"], run.metrics["model"]
     for split, told in (
         ("test", "gets {:.1f} % ({:.1f} to {:.1f}) of 2,127 images right"),
         ("test_not_in_training", "without these it is {:.1f} % ({:.1f} to {:.1f})"),
+        ("PrivateTest", "gets {:.1f} % ({:.1f} to {:.1f}) of PrivateTest's 2,099 images"),
+        ("PrivateTest_not_in_training", "{:.1f} % ({:.1f} to {:.1f}) without known ones"),
     ):
-        score = scores[split]
+        score = (common.metrics["scores"] if split[0] == "P" else scores)[split]
         shares = (100 * score[f"accuracy{part}"] for part in ("", "_low", "_high"))
         assert told.format(*shares) in page
     known = scores["test"]["n"] - scores["test_not_in_training"]["n"]
     assert f"and {known} of them occur" in page
     assert f"stops after epoch {end['epochs_run']}, not near 45" in page
+    other = common.metrics["model"]
+    words = f"stops after epoch {other['epochs_run']}, best in {other['best_epoch']},"
+    assert words in page
     shares = 100 * run.history.set_index("epoch")["val_accuracy"]
     for epoch in (32, 45, end["best_epoch"]):
         assert f"{shares[epoch]:.1f} % in epoch {epoch}" in page

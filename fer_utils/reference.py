@@ -203,16 +203,20 @@ def _seeds(rows: pd.DataFrame, column: str = "accuracy") -> str:
 def costs(runs: list[Run]) -> dict[str, float]:
     """Seconds that each model took to train, grid included, in all protocols of its first seed.
 
-    Epochs that two protocols share count in both.
+    Epochs that two protocols share count once.
     """
-    seconds: dict[str, float] = {}
     first = {run.metrics["run_id"]: run.metrics["seed"] for run in reversed(runs)}
+    parts: dict[str, set[tuple[float, ...]]] = {name: set() for name in first}
     for run in runs:
         name, timing = run.metrics["run_id"], run.metrics["timing"]
-        if run.metrics["seed"] == first[name]:
-            took = timing["training_seconds"] + timing["stages"].get("grid", 0)
-            seconds[name] = seconds.get(name, 0) + took
-    return seconds
+        if run.metrics["seed"] != first[name]:
+            continue
+        if run.metrics["model"]["epochs_run"]:
+            epochs = run.history[["epoch", "loss", "seconds"]]
+            parts[name] |= set(epochs.itertuples(index=False, name=None))
+        else:
+            parts[name].add((timing["training_seconds"] + timing["stages"].get("grid", 0),))
+    return {name: sum(part[-1] for part in of_model) for name, of_model in parts.items()}
 
 
 def choose(names: list[str], data: dict[str, Any], folder: Path = FOLDER) -> list[str]:

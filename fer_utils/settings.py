@@ -145,6 +145,8 @@ def _selection(
         if name not in known:
             near = difflib.get_close_matches(name.lower(), known, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
+            if "," in name:
+                hint = "several stand apart, without commas; "
             raise ParameterError(
                 f"--only: unknown model or chapter '{name}'; {hint}known are {', '.join(known)}"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import difflib
 import errno
 import hashlib
 import json
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from fer_utils import devices, parameters
 from fer_utils.parameters import ROOT, ParameterError
@@ -213,6 +214,22 @@ def _count(plan: list[tuple[str, str]]) -> str:
     return f"{len(plan)} notebook{'s' * (len(plan) != 1)}"
 
 
+def show_plan(plan: list[tuple[str, str]], costs: dict[str, float]) -> None:
+    """Print the notebooks that would run, and what their models took to train (see `_costs`)."""
+    print(f"\n{_count(plan)} would run" + (":" if plan else "; all are up to date"))
+    seconds, unknown = 0.0, []
+    for name, reason in plan:
+        chapter, _, of_model = name.partition(" ")
+        cost = costs.get(of_model.split(" ")[0])
+        if chapter in MODEL_NOTEBOOKS.values() and not cost:
+            unknown.append(of_model)
+        seconds += cost or 0
+        print(f"  {name:<32} {reason}" + (f"; trained in {_minutes(cost)}" if cost else ""))
+    if seconds:
+        lacking = f"; of {', '.join(unknown)} it has none" if unknown else ""
+        print(f"\nThe times are those of results/reference, {_minutes(seconds)} in all{lacking}.")
+
+
 def _costs() -> dict[str, float]:
     from fer_utils import reference, results
 
@@ -226,9 +243,27 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{max(1, round(seconds / 60))} min"
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells a fault in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        wrong = message.removeprefix("unrecognized arguments: ").split()[0]
+        near = difflib.get_close_matches(wrong, self._option_string_actions, n=1)
+        hint = f"did you mean {near[0]}?" if near and wrong not in near else "see --help"
+        self.exit(2, f"error: {message}; {hint}\n")
+
+
+def _whole(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        text = f"'{word}' is no whole number; several stand apart, as in 0 1 2"
+        raise argparse.ArgumentTypeError(text) from None
+
+
 def parser() -> argparse.ArgumentParser:
     """The options of run_all.sh."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog="./run_all.sh",
         description="Run the study: every notebook that is due, then one HTML report. "
         "Without --data it uses embedded synthetic faces.",
@@ -247,12 +282,12 @@ def parser() -> argparse.ArgumentParser:
     add("--profile", metavar="NAME", help="demo, quick, full or your own file, name.yaml "
         "(default: demo; full with --data)")  # fmt: skip
     add("--only", nargs="+", metavar="ID", help="these models or chapters only")
-    add("--seeds", nargs="+", type=int, metavar="N",
+    add("--seeds", nargs="+", type=_whole, metavar="N",
         help="train every network once with each of these (default: the profile's, 0)")  # fmt: skip
     add("--check-reference", action="store_true",
         help="re-run a model of results/reference, or those named by --only, and say whether the "
         "scores fall inside its intervals")  # fmt: skip
-    add("--jobs", type=int, metavar="N", help="notebooks side by side (default: the profile's, "
+    add("--jobs", type=_whole, metavar="N", help="notebooks side by side (default: the profile's, "
         "2 for demo and quick, else 1)")  # fmt: skip
     add("--on-bad", choices=["error", "skip"], default="error",
         help="stop at a bad row or image (default), or leave it out and count it")  # fmt: skip
@@ -406,13 +441,8 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
         plan = engine.plan()
         if options.dry_run:
             (folder / name).unlink()
-            print(f"\n{_count(plan)} would run" + (":" if plan else "; all are up to date"))
             real = config["profile"] == "full" and not config["data"].startswith("synthetic")
-            costs = _costs() if real else {}
-            for name, reason in plan:
-                seconds = costs.get(name.split()[1]) if " " in name else None
-                cost = f"; took {_minutes(seconds)} for results/reference" if seconds else ""
-                print(f"  {name:<32} {reason}{cost}")
+            show_plan(plan, _costs() if real else {})
             if new:  # a look leaves nothing behind
                 shutil.rmtree(folder)
             return 0

@@ -65,7 +65,9 @@ def make_run(
         "scores": dict.fromkeys((train, validation, test), score),
     }  # fmt: skip
     if history is None:
-        history = {"epoch": [1], "loss": [1.0], "accuracy": [0.5], "val_accuracy": [0.6]}
+        history = {
+            "epoch": [1], "loss": [1.0], "accuracy": [0.5], "val_accuracy": [0.6], "seconds": [1.0],
+        }  # fmt: skip
     metrics["model"]["epochs_run"] = len(history["epoch"])
     folder = results.run_folder(study, model, seed, protocol)
     splits = dict.fromkeys((train, validation, test), of)

@@ -35,7 +35,12 @@ def cli(*words, cwd=ROOT):
         (["--data", "/no/such.csv"], ["/no/such.csv"]),
         (["--profile", "quik"], ["quik", "did you mean quick"]),
         (["--only", "deepcnn"], ["deepcnn", "deep_cnn"]),
+        (["--only", "basic_cnn,deep_cnn"], ["'basic_cnn,deep_cnn'", "without commas"]),
         (["--jobs", "0"], ["--jobs", "at least 1"]),
+        (["--jobs", "two"], ["--jobs", "'two' is no whole number"]),
+        (["--seeds", "0,1,2"], ["--seeds", "'0,1,2' is no whole number", "as in 0 1 2"]),
+        (["--dryrun"], ["--dryrun", "did you mean --dry-run?"]),
+        (["--on-bad", "leave"], ["--on-bad", "'leave'", "skip"]),
         (["--seeds", "0", "0"], ["--seeds", "each once"]),
         (["--seeds", "-1"], ["--seeds", "from 0 to"]),
         (["--seeds", "4294967296"], ["--seeds", "to 4294967295"]),
@@ -106,7 +111,8 @@ def test_a_dry_run_on_fer2013_tells_what_training_took_for_the_reference(tmp_pat
     path = write_csv(tmp_path / "fer2013.csv", datasets.load("synthetic:n=100,seed=1"))
     words = ["--only", "basic_cnn", "--results", str(tmp_path), "--dry-run"]
     told = cli("--data", str(path), *words).stdout
-    assert re.search(r"basic_cnn seed 0 .*; took \d+ min for results/reference\n", told)
+    assert re.search(r"basic_cnn seed 0 .*; trained in \d+ min\n", told)
+    assert re.search(r"The times are those of results/reference, \d+ min in all\.\n", told)
 
 
 def test_dry_run_checks_the_data_and_prints_its_table(tmp_path):

@@ -276,16 +276,19 @@ def test_every_verdict_that_the_readme_counts_is_the_table_s(committed, page):
 
 
 def test_what_is_told_of_the_time_and_the_versions_is_in_the_records(committed):
-    comparison, said = table("comparison.csv"), {}
+    said = {}
     for place in (ROOT / "README.md", reference.FOLDER / "README.md"):
         said[place.parent] = " ".join(place.read_text(encoding="utf-8").split())
-    hours = f"{comparison['training_seconds'].sum() / 3600:.0f} hours"
-    assert f"were trained in {hours}" in said[ROOT]
+    costs = reference.costs(committed)
+    hours = f"{sum(costs.values()) / 3600:.0f} hours"
+    assert f"was trained in {hours}" in said[ROOT]
     assert f"together took {hours}" in said[reference.FOLDER]
     (soonest,) = reference.choose([], committed[0].metrics["data"])
-    seconds = comparison[comparison["run_id"] == soonest]["training_seconds"].sum()
     title = parameters.model(soonest)["title"]
-    assert f"({seconds / 60:.0f} minutes of training for the {title} on two cores)" in said[ROOT]
+    assert (
+        f"({costs[soonest] / 60:.0f} minutes of training for the {title} on two cores)"
+        in said[ROOT]
+    )
     for run in committed:
         environment = run.metrics["environment"]
         of = {"Python": environment["python"]} | environment["packages"]
@@ -347,21 +350,26 @@ def test_a_check_tells_each_run_and_fails_if_none_or_not_all_are_inside(
 
 
 def test_the_fastest_network_is_checked_where_none_is_named(small, tmp_path):
-    slow = make_run(tmp_path, "deep_cnn")
-    metrics = slow.metrics | {"timing": slow.metrics["timing"] | {"training_seconds": 1.5}}
-    (slow.folder / "metrics.json").write_text(json.dumps(metrics))
+    make_run(tmp_path, "deep_cnn", history={"epoch": [1], "loss": [1.0], "seconds": [1.5]})
     data = {"pixels_sha256": "a" * 64, "source": "fer2013.csv"}
     assert reference.choose([], data, small) == ["basic_cnn"]
     assert reference.choose(["deep_cnn"], data, small) == ["deep_cnn"]
-    make_run(tmp_path, "basic_cnn", protocol="holdout")  # now it has 2 s to train, deep_cnn 1.5
+    history = {"epoch": [1], "loss": [2.0], "seconds": [1.0]}
+    make_run(tmp_path, "basic_cnn", protocol="holdout", history=history)  # 2 s in all
     assert reference.choose([], data, small) == ["deep_cnn"]
 
 
-def test_costs_are_of_all_protocols_and_the_grid_of_the_first_seed(tmp_path):
-    runs = [make_run(tmp_path, "basic_cnn", protocol=name) for name in ("holdout", "official")]
-    runs += [make_run(tmp_path, "basic_cnn", seed=1), make_run(tmp_path, "hog_svm")]
+def test_costs_count_the_first_seed_with_grid_and_shared_epochs_once(tmp_path):
+    shared = {"epoch": [1, 2], "loss": [1.0, 0.5], "seconds": [4.0, 3.0]}
+    further = {"epoch": [1, 2], "loss": [1.0, 0.6], "seconds": [4.0, 2.0]}
+    runs = [
+        make_run(tmp_path, "basic_cnn", history=shared),
+        make_run(tmp_path, "basic_cnn", protocol="holdout", history=further),
+        make_run(tmp_path, "basic_cnn", seed=1, history=shared),
+        make_run(tmp_path, "hog_svm", history={"epoch": []}),
+    ]
     runs[3].metrics["timing"]["stages"]["grid"] = 60.0
-    assert reference.costs(runs) == {"basic_cnn": 2.0, "hog_svm": 61.0}
+    assert reference.costs(runs) == {"basic_cnn": 9.0, "hog_svm": 61.0}
 
 
 def test_other_data_and_unknown_models_are_refused(small, tmp_path):

@@ -421,9 +421,9 @@ def headline(runs: list[Run]) -> str:
         f"{score['macro_f1']:.3f}."
     )
     if best.metrics["data"]["synthetic"]:
-        text += (
-            "\n\n**The faces are synthetic**, drawn by the study itself: the numbers show that it "
-            "works and say nothing about FER2013 or any paper."
+        return (
+            "**The faces are synthetic**, drawn by the study itself: the numbers show that it "
+            f"works and say nothing about FER2013 or any paper.\n\n{text}"
         )
     return text
 

@@ -218,7 +218,7 @@ def show_plan(plan: list[tuple[str, str]], costs: dict[str, float]) -> None:
     """Print the notebooks that would run, and what their models took to train (see `_costs`)."""
     print(f"\n{_count(plan)} would run" + (":" if plan else "; all are up to date"))
     seconds, unknown = 0.0, []
-    for name, reason in plan:
+    for name, reason in sorted(plan):
         chapter, _, of_model = name.partition(" ")
         cost = costs.get(of_model.split(" ")[0])
         if chapter in MODEL_NOTEBOOKS.values() and not cost:
@@ -366,10 +366,12 @@ def show_outcome(folder: Path, targets: list[str], synthetic: bool) -> None:
     if path.is_file() and "report.html" in targets:
         table = pd.read_csv(path)
         table = table[table["protocol"] == "official"].sort_values("accuracy", ascending=False)
-        print("\nmodel                    seed  classes  test split     accuracy   95 % interval")
+        print("\nmodel                    seed  classes  epochs  test split     accuracy   "
+              "95 % interval")  # fmt: skip
         for row in table.itertuples():
+            epochs = "" if pd.isna(row.epochs_run) else f"{row.epochs_run:.0f}"
             print(
-                f"{row.title:<24} {row.seed:>4} {row.classes:>8}  {row.test_split:<13} "
+                f"{row.title:<24} {row.seed:>4} {row.classes:>8} {epochs:>7}  {row.test_split:<13} "
                 f"{row.accuracy:>8.1%}   {row.accuracy_low:.1%} - {row.accuracy_high:.1%}"
             )
         verdicts = pd.read_csv(path.with_name("verdicts.csv"))["verdict"].value_counts()

@@ -45,7 +45,7 @@ def test_terminal_tells_progress_outcome_and_report(clone, first):
     assert names[-1] == "report"
     assert re.search(r"epoch +2/16 +loss \d\.\d+ .* images/s", first)
     assert "synthetic faces, not FER2013" in first
-    assert re.search(r"Basic CNN +0 +7 +PrivateTest +\d+\.\d%", first)
+    assert re.search(r"Basic CNN +0 +7 +16 +PrivateTest +\d+\.\d%", first)
     assert "claims   36 cannot be decided" in first
     assert str(clone.study / "report.html") in first
 

@@ -107,6 +107,19 @@ def test_every_number_of_the_table_on_fer_net_is_in_its_record(committed, page):
     assert f"FER-Net from the image that of {yardstick['FER-Net, seed 0']:.1f} %" in page
 
 
+def test_the_table_of_trials_is_its_record(committed, page):
+    rows = table("trials.csv").set_index("trial")
+    shown = re.findall(r"\| `(\w+)`[^|]*\| ([\d.]+ % \([\d.]+ to [\d.]+\)) \| ([^|]*)\|", page)
+    assert [name for name, _, _ in shown] == rows.index.tolist()
+    for name, score, gain in shown:
+        row = 100 * rows.loc[name, ["accuracy", "accuracy_low", "accuracy_high"]].astype(float)
+        assert score == "{:.1f} % ({:.1f} to {:.1f})".format(*row)
+        more = 100 * rows.loc[name, ["gain", "gain_low", "gain_high"]].astype(float)
+        told = "" if more.isna().all() else "{:.1f} ({:.1f} to {:.1f})".format(*more)
+        assert gain.strip() == told
+    assert (rows["epochs"] == 12).all() and (rows["seed"] == 0).all()
+
+
 def test_every_number_of_the_table_of_readings_is_in_a_record(committed, page):
     of_run = next(run for run in committed if run.metrics["run_id"] == "pipeline_cnn").metrics
     other = reference.FOLDER / "readings" / "pipeline_cnn_1e-4" / "metrics.json"

@@ -146,7 +146,10 @@ def _read(path, name: str):
     missing = [column for column in (*kind, *VOTE_COLUMNS) if column not in table]
     if missing:
         found = ", ".join(table.columns)[:200]
-        raise DataError(f"{name}, row 1: no column {missing[0]!r}; found: {found}")
+        raise DataError(
+            f"{name}, row 1: no column {missing[0]!r}, so no votes like FER+'s fer2013new.csv; "
+            f"found: {found}"
+        )
     if not len(table):
         raise DataError(f"{name}: a header but no votes")
     return table
@@ -169,8 +172,8 @@ def _own_rows(dataset: Dataset, table, rows: np.ndarray, name: str) -> np.ndarra
     if (rows < 0).any():
         image = dataset.names[rows < 0][0]
         raise DataError(
-            f"{name}: joins by row number to a dataset read from fer2013.csv, and {image} has "
-            "none; load fer2013.csv, or give votes by image (columns image, row, usage, emotion)"
+            f"{name}: goes by the rows of fer2013.csv, so the data must be that file, and {image} "
+            "is not from it; or give votes by image (columns image, row, usage, emotion)"
         )
     if rows.max(initial=-1) >= len(table):
         raise DataError(

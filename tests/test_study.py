@@ -188,6 +188,12 @@ def test_only_leaves_the_other_models_alone(clone, first):
             os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
 
 
+def test_a_study_of_one_baseline_has_a_report(clone, tmp_path):
+    done = clone.run("--only", "pca_knn", "--results", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "tiny" / "report.html").is_file()
+
+
 def test_other_data_in_the_same_place_re_run_the_study(clone, first, tmp_path):
     from fer_utils import datasets
 

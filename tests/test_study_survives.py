@@ -150,7 +150,7 @@ def test_a_model_is_added_by_one_builder_and_one_parameter_file(small):
         assert "my_cnn" in small.run("--list").stdout
         done = small.run("--only", "my_cnn")
         assert done.returncode == 0, done.stdout + done.stderr
-        assert re.search(r"My CNN +0 +7 +PrivateTest", done.stdout)
+        assert re.search(r"My CNN +0 +7 +2 +PrivateTest", done.stdout)
         table = pd.read_csv(small.study / "compare" / "comparison.csv")
         assert {"my_cnn", "basic_cnn"} <= set(table["run_id"])
         assert "My CNN, seed 0" in (small.study / "report.html").read_text(encoding="utf-8")

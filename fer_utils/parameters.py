@@ -250,6 +250,8 @@ def model(
         layers = [*_limits(profile_name, result, schema), *layers]
     for where, layer in layers:
         result = merge(result, layer)
+        if "from_scratch" in result:  # limits hold there too
+            result["from_scratch"] = merge(result["from_scratch"], layer)
         check({k: v for k, v in result.items() if v is not None}, schema, where)
         _check_network(result, where)
     return result | {"paper_protocol": own}

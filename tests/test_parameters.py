@@ -153,6 +153,17 @@ def test_profile_with_an_option_that_the_builder_does_not_take_is_refused(tmp_pa
         parameters.model("resnet50", str(profile))
 
 
+def test_limits_of_a_profile_hold_from_scratch_too(tmp_path):
+    profile = tmp_path / "short.yaml"
+    limits = "{epochs: 2, augmentation: null, options: {size: 64}}"
+    profile.write_text(f"description: x\nper_model:\n  resnet50: {limits}\n")
+    section = parameters.model("resnet50", str(profile), learning_rate=0.1)["from_scratch"]
+    assert section["training"]["epochs"] == 2 and section["options"]["size"] == 64
+    assert section["training"]["augmentation"] is None
+    assert section["training"]["learning_rate"] == 0.1
+    assert section["options"]["fine_tune"] == "all"  # what the profile leaves alone stays
+
+
 @pytest.mark.parametrize("section", [{"options": {"sise": 48}}, {"training": {"augmentatoin": {}}}])
 def test_wrong_key_of_the_section_from_scratch_is_named(tmp_path, section):
     content = parameters.read_yaml(parameters.PARAMS / "models" / "resnet50.yaml")

@@ -164,6 +164,7 @@ def summary(comparison: pd.DataFrame) -> str:
 
     def told(row: Any) -> list[str]:
         name = f"`{row.run_id}`" + (f", {row.classes} classes" if row.classes < 7 else "")
+        name += ", from scratch" if row.title.endswith(" from scratch") else ""
         said = claimed.get(row.run_id)
         cells = [name, row.paper, "" if said is None else f"{100 * said:.3g}", ""]
         key = row.run_id, row.seed

@@ -53,9 +53,11 @@ def test_every_number_of_the_readme_s_result_table_is_in_the_tables(committed):
 def test_several_seeds_are_one_row_more_and_models_without_a_run_the_last_ones(tmp_path):
     runs = [make_run(tmp_path, "hog_svm", correct=24)]
     runs.append(make_run(tmp_path, "dcnn_three_class", correct=48, protocol="pooled"))
+    runs.append(make_run(tmp_path, "resnet50", correct=20))
     for seed, correct in ((0, 30), (1, 36), (2, 33)):
         runs.append(make_run(tmp_path, "basic_cnn", correct=correct, seed=seed))
     table = results.comparison(runs)
+    table.loc[table["run_id"] == "resnet50", "title"] += " from scratch"
     for end, shift in (("", 0), ("_low", -0.1), ("_high", 0.1)):
         table["accuracy_not_in_training" + end] = table["accuracy"] - 0.2 + shift
     rows = reference.summary(table).splitlines()[2:]
@@ -66,9 +68,10 @@ def test_several_seeds_are_one_row_more_and_models_without_a_run_the_last_ones(t
         "| 55.0 (50.0 to 60.0) | 35.0 (30.0 to 40.0) |"
     )
     assert rows[2].startswith("| `hog_svm` | baseline |  |  | 40.0 (")
-    assert rows[3].startswith("| `dcnn_three_class`, 3 classes | korchi | 82.1 | 80.0 (")
-    assert rows[3].endswith(") * | not run yet | |")
-    assert "| `six_layer_cnn` | six-layer-2020 | 61.7 | not run yet | | |" in rows[4:]
+    assert rows[3].startswith("| `resnet50`, from scratch | engdata301 |  |  | 33.3 (")
+    assert rows[4].startswith("| `dcnn_three_class`, 3 classes | korchi | 82.1 | 80.0 (")
+    assert rows[4].endswith(") * | not run yet | |")
+    assert "| `six_layer_cnn` | six-layer-2020 | 61.7 | not run yet | | |" in rows[5:]
     assert not any("fer_net_large" in row for row in rows)  # runs on request only
 
 

@@ -248,15 +248,21 @@ def compare(runs: list[Run], folder: Path = FOLDER) -> pd.DataFrame:
     """Runs against the reference: does each test accuracy lie in the reference's 95 % interval?
 
     Columns: model, protocol, seed, here, reference, low, high, inside; the last four are missing
-    where the reference has no such run. Of several seeds there the first is compared with.
+    where the reference has no such run, as of ResNet-50 with other weights. Of several seeds there
+    the first is compared with.
     """
+
+    def title(run: Run) -> str:
+        return run.metrics["params"]["title"]
+
     known = {}
     for run in read(folder):
-        known.setdefault((run.metrics["run_id"], run.metrics["protocol"]["name"]), run.test)
+        key = run.metrics["run_id"], run.metrics["protocol"]["name"]
+        known.setdefault((*key, title(run)), run.test)
     rows = []
     for run in runs:
         key = run.metrics["run_id"], run.metrics["protocol"]["name"]
-        here, of = run.test["accuracy"], known.get(key)
+        here, of = run.test["accuracy"], known.get((*key, title(run)))
         row = dict(zip(("model", "protocol"), key, strict=True)) | {"seed": run.metrics["seed"]}
         row |= {"here": here, "reference": None, "low": None, "high": None, "inside": None}
         if of:

@@ -490,7 +490,7 @@ def show_check(folder: Path, models: list[str]) -> int:
     table = reference.compare(runs)
     print("\nmodel               protocol    seed   here  reference, 95 % interval")
     for row in table.to_dict("records"):
-        found = "the reference has no run of this protocol"
+        found = "the reference has no run of this network and protocol"
         if row["inside"] is not None:
             found = "{reference:.1%} ({low:.1%} to {high:.1%})  ".format(**row)
             found += "inside" if row["inside"] else "OUTSIDE"

@@ -343,13 +343,19 @@ def test_a_run_is_inside_the_interval_or_outside(small, tmp_path, correct, insid
     assert found["reference"].tolist() == [0.5]
 
 
+def test_a_network_from_other_weights_is_not_compared(small, tmp_path):
+    run = make_run(tmp_path, "basic_cnn")
+    run.metrics["params"]["title"] += " (mine.h5)"
+    assert reference.compare([run], small)["inside"].tolist() == [None]
+
+
 @pytest.mark.parametrize(
     ("models", "status", "told"),
     [
         ({"basic_cnn": 32}, 0, ["50.0% (37.7% to 62.3%)  inside"]),
         ({"basic_cnn": 50}, 1, ["50.0% (37.7% to 62.3%)  OUTSIDE"]),
         ({"basic_cnn": 30, "deep_cnn": 30}, 0, ["inside", "the reference has no run of this"]),
-        ({"deep_cnn": 30}, 1, ["the reference has no run of this protocol"]),
+        ({"deep_cnn": 30}, 1, ["the reference has no run of this network and protocol"]),
     ],
 )
 def test_a_check_tells_each_run_and_fails_if_none_or_not_all_are_inside(

@@ -179,8 +179,10 @@ def summary(comparison: pd.DataFrame) -> str:
         seeds = common[common["run_id"] == row.run_id]
         if len(seeds) > 1:
             name = f"{cells[0]}, mean of {len(seeds)} seeds (lowest to highest)"
-            cells = [name, row.paper, "", ""]
-            rows.append(f"| {' | '.join([*cells, _seeds(seeds), _seeds(seeds, apart)])} |")
+            mine = own.loc[[row.run_id]] if row.run_id in own.index else seeds.iloc[:0]
+            paper = _seeds(mine) + " *" * cells[3].endswith("*") if len(mine) > 1 else ""
+            cells = [name, row.paper, "", paper, _seeds(seeds), _seeds(seeds, apart)]
+            rows.append(f"| {' | '.join(cells)} |")
     alone = comparison[~comparison["run_id"].isin(common["run_id"])].sort_values("seed")
     for row in alone.drop_duplicates("run_id").itertuples():
         rows.append(f"| {' | '.join(told(row))} | not run yet | |")
@@ -248,8 +250,8 @@ def compare(runs: list[Run], folder: Path = FOLDER) -> pd.DataFrame:
     """Runs against the reference: does each test accuracy lie in the reference's 95 % interval?
 
     Columns: model, protocol, seed, here, reference, low, high, inside; the last four are missing
-    where the reference has no such run, as of ResNet-50 with other weights. Of several seeds there
-    the first is compared with.
+    where the reference has no such run, as of ResNet-50 with other weights. A seed that it does not
+    have is compared with its first.
     """
 
     def title(run: Run) -> str:
@@ -259,11 +261,13 @@ def compare(runs: list[Run], folder: Path = FOLDER) -> pd.DataFrame:
     for run in read(folder):
         key = run.metrics["run_id"], run.metrics["protocol"]["name"]
         known.setdefault((*key, title(run)), run.test)
+        known[*key, title(run), run.metrics["seed"]] = run.test
     rows = []
     for run in runs:
         key = run.metrics["run_id"], run.metrics["protocol"]["name"]
-        here, of = run.test["accuracy"], known.get((*key, title(run)))
-        row = dict(zip(("model", "protocol"), key, strict=True)) | {"seed": run.metrics["seed"]}
+        here, seed = run.test["accuracy"], run.metrics["seed"]
+        of = known.get((*key, title(run), seed), known.get((*key, title(run))))
+        row = dict(zip(("model", "protocol"), key, strict=True)) | {"seed": seed}
         row |= {"here": here, "reference": None, "low": None, "high": None, "inside": None}
         if of:
             low, high = of["accuracy_low"], of["accuracy_high"]

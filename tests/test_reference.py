@@ -56,16 +56,18 @@ def test_several_seeds_are_one_row_more_and_models_without_a_run_the_last_ones(t
     runs.append(make_run(tmp_path, "resnet50", correct=20))
     for seed, correct in ((0, 30), (1, 36), (2, 33)):
         runs.append(make_run(tmp_path, "basic_cnn", correct=correct, seed=seed))
+        own = make_run(tmp_path, "basic_cnn", correct=correct + 6, seed=seed, protocol="holdout")
+        runs.append(own)
     table = results.comparison(runs)
     table.loc[table["run_id"] == "resnet50", "title"] += " from scratch"
     for end, shift in (("", 0), ("_low", -0.1), ("_high", 0.1)):
         table["accuracy_not_in_training" + end] = table["accuracy"] - 0.2 + shift
     rows = reference.summary(table).splitlines()[2:]
-    assert rows[0].startswith("| `basic_cnn` | engdata301 | 44 |  | 50.0 (")
+    assert rows[0].startswith("| `basic_cnn` | engdata301 | 44 | 60.0 (")
     assert rows[0].endswith("| 30.0 (20.0 to 40.0) |")
     assert rows[1] == (
-        "| `basic_cnn`, mean of 3 seeds (lowest to highest) | engdata301 |  |  "
-        "| 55.0 (50.0 to 60.0) | 35.0 (30.0 to 40.0) |"
+        "| `basic_cnn`, mean of 3 seeds (lowest to highest) | engdata301 |  "
+        "| 65.0 (60.0 to 70.0) | 55.0 (50.0 to 60.0) | 35.0 (30.0 to 40.0) |"
     )
     assert rows[2].startswith("| `hog_svm` | baseline |  |  | 40.0 (")
     assert rows[3].startswith("| `resnet50`, from scratch | engdata301 |  |  | 33.3 (")
@@ -347,6 +349,14 @@ def test_a_network_from_other_weights_is_not_compared(small, tmp_path):
     run = make_run(tmp_path, "basic_cnn")
     run.metrics["params"]["title"] += " (mine.h5)"
     assert reference.compare([run], small)["inside"].tolist() == [None]
+
+
+def test_a_seed_is_compared_with_its_own_or_else_the_first(small, tmp_path):
+    make_run(small, "basic_cnn", correct=45, seed=1)
+    runs = [make_run(tmp_path / "again", "basic_cnn", seed=seed) for seed in (0, 1, 2)]
+    found = reference.compare(runs, small)
+    assert found["reference"].tolist() == [0.5, 0.75, 0.5]
+    assert found["inside"].tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize(

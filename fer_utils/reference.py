@@ -103,8 +103,8 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
     figures = {
         "claims": plots.claimed_and_measured(verdicts),
         "accuracy": plots.accuracy_bars(results.comparison(common)),
-        "curves": plots.all_curves(runs),
-        "confusion": plots.all_confusions(common),
+        "curves": plots.all_curves(_of_first_seeds(runs)),
+        "confusion": plots.all_confusions(_of_first_seeds(common)),
     }
     for name, figure in figures.items():
         results.save_figure(figure, made / "figures" / f"{name}.svg")
@@ -193,6 +193,11 @@ def summary(comparison: pd.DataFrame) -> str:
     return "\n".join(rows)
 
 
+def _of_first_seeds(runs: list[Run]) -> list[Run]:
+    first = {run.metrics["run_id"]: run.metrics["seed"] for run in reversed(runs)}
+    return [run for run in runs if run.metrics["seed"] == first[run.metrics["run_id"]]]
+
+
 def _interval(row: Any, column: str = "accuracy") -> str:
     value, *ends = (f"{100 * getattr(row, column + end):.1f}" for end in ("", "_low", "_high"))
     return f"{value} ({' to '.join(ends)})"
@@ -208,12 +213,10 @@ def costs(runs: list[Run]) -> dict[str, float]:
 
     Epochs that two protocols share count once.
     """
-    first = {run.metrics["run_id"]: run.metrics["seed"] for run in reversed(runs)}
-    parts: dict[str, set[tuple[float, ...]]] = {name: set() for name in first}
-    for run in runs:
+    chosen = _of_first_seeds(runs)
+    parts: dict[str, set[tuple[float, ...]]] = {run.metrics["run_id"]: set() for run in chosen}
+    for run in chosen:
         name, timing = run.metrics["run_id"], run.metrics["timing"]
-        if run.metrics["seed"] != first[name]:
-            continue
         if run.metrics["model"]["epochs_run"]:
             epochs = run.history[["epoch", "loss", "seconds"]]
             parts[name] |= set(epochs.itertuples(index=False, name=None))

@@ -148,7 +148,8 @@ def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], dict[int, Run]]) -
     except ValueError as error:  # the two models of an order share no test images
         return row | {"reason": str(error)}
     except ResultError as error:  # no predictions, so no interval
-        return row | {"measured": _recorded(claim, *used), "reason": str(error)}
+        why = next(filter(None, map(_not_the_papers, used, complete.values())), str(error))
+        return row | {"measured": _recorded(claim, *used), "reason": why}
     row |= {key: getattr(measured, key) for key in ("low", "high", "other_reading")}
     row["measured"] = measured.value
     for name, run in zip(needed, used, strict=True):

@@ -72,6 +72,12 @@ def test_only_imagenet_weights_decide_the_claims_about_resnet50(
     run = make_run(tmp_path, "resnet50", 43, protocol="holdout", weights=weights, options=options)
     row = verdict_of([run], "72 % validation")
     assert row["verdict"] == verdict and word in row["reason"]
+    # an order tells the same of the weights, also where there are no predictions
+    deep = make_run(tmp_path, "deep_cnn", protocol="holdout")
+    (deep.folder / "predictions.npz").unlink()
+    row = verdict_of([run, deep], "ResNet-50 scores above Deep CNN")
+    assert row["verdict"] == "cannot be decided"
+    assert ("not kept" if verdict == "reproduced" else word) in row["reason"]
 
 
 @pytest.mark.parametrize(

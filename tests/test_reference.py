@@ -272,7 +272,10 @@ def test_every_verdict_that_the_readme_counts_is_the_table_s(committed, page):
     open_ = table("verdicts.csv").query("verdict == @claims.UNDECIDED")
     run, lacks = open_["run_id"].notna(), open_["reason"].str.contains("ImageNet weights")
     parts = int(lacks.sum()), int((run & ~lacks).sum()), int((~run).sum())
-    words = "({} need weights that could not be had, {} hang on what the paper does not say, {} are about work"
+    words = (
+        "({} need weights that could not be had, {} hang on what the paper does not say, "
+        "{} are about work"
+    )
     assert words.format(*parts) in " ".join(text.split())
     by_model = table("verdicts.csv").query("verdict == 'worse'")["run_id"].value_counts()
     told = re.search(

@@ -138,8 +138,26 @@ def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], dict[int, Run]]) -
     shared = set.intersection(*(set(runs[key]) for key in keys))
     if not shared:  # the seed draws what a protocol holds out
         return row | {"reason": f"no seed is common to the runs of {' and '.join(needed)}"}
-    used = [runs[key][min(shared)] for key in keys]  # of several seeds the first is judged
-    row["folder"] = " and ".join(run.place for run in used)
+    by_seed = {
+        seed: _judge_seed(claim, complete, [runs[key][seed] for key in keys])
+        for seed in sorted(shared)
+    }
+    first, *others = by_seed  # of several seeds the first is judged
+    row |= by_seed[first]
+    if any(by_seed[seed]["verdict"] != row["verdict"] for seed in others):
+        told = ", ".join(f"{by_seed[seed]['verdict']} by seed {seed}" for seed in others)
+    elif others:
+        told = f"the same by seed{'s' * (len(others) > 1)} {' and '.join(map(str, others))}"
+    if others:
+        row["reason"] += f"; {told}"
+    return row
+
+
+def _judge_seed(
+    claim: dict[str, Any], complete: dict[str, dict[str, Any]], used: list[Run]
+) -> dict[str, Any]:
+    """What the runs of one seed tell of a claim; `complete` are the parameters that decide it."""
+    row = {"folder": " and ".join(run.place for run in used), "verdict": UNDECIDED}
     classes = {claim.get("class"), claim.get("predicted"), *claim.get("classes", ())} - {None}
     if unknown := sorted(classes - set(used[0].metrics["protocol"]["classes"])):
         return row | {"reason": f"{claim['run']} has no class {unknown[0]}"}
@@ -152,8 +170,8 @@ def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], dict[int, Run]]) -
         return row | {"measured": _recorded(claim, *used), "reason": why}
     row |= {key: getattr(measured, key) for key in ("low", "high", "other_reading")}
     row["measured"] = measured.value
-    for name, run in zip(needed, used, strict=True):
-        if why := _not_the_papers(run, complete[name]):
+    for run, paper in zip(used, complete.values(), strict=True):
+        if why := _not_the_papers(run, paper):
             return row | {"reason": f"{measured.of}; {why}"}
     widened = _as_two_samples(claim, used[0], measured)
     verdict, why = _verdict(claim, widened), measured.of
@@ -166,7 +184,7 @@ def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], dict[int, Run]]) -
         why += "; these do not agree about the claim, and the paper does not say which it gives"
     if "hangs_on" in claim and verdict == "worse":
         verdict, why = UNDECIDED, f"{why}; worse here, but that hangs on {claim['hangs_on']}"
-        row["command"] = claim.get("command", row["command"])
+        row |= {"command": claim["command"]} if "command" in claim else {}
     return row | {"verdict": verdict, "reason": why}
 
 

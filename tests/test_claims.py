@@ -93,6 +93,18 @@ def test_order_of_two_models_is_judged_on_the_same_images(tmp_path, deep, verdic
     assert row["folder"] == ("runs/deep_cnn/seed_0/holdout and runs/basic_cnn/seed_0/holdout")
 
 
+def test_of_several_seeds_the_first_is_judged_and_the_others_are_told(tmp_path):
+    runs = [
+        make_run(tmp_path, "six_layer_cnn", correct, seed=seed, protocol="publictest")
+        for seed, correct in enumerate((10, 37, 12))
+    ]
+    row = verdict_of(runs, "61.7 %")
+    assert row["verdict"] == "worse" and row["measured"] == pytest.approx(10 / 60)
+    assert row["reason"].endswith("protocol; reproduced by seed 1, worse by seed 2")
+    assert verdict_of(runs[::2], "61.7 %")["reason"].endswith("protocol; the same by seed 2")
+    assert verdict_of(runs[1:2], "61.7 %")["reason"].endswith("protocol")
+
+
 def test_of_several_seeds_the_first_that_both_models_have_is_judged(tmp_path):
     runs = [make_run(tmp_path, seed=seed, protocol="holdout") for seed in (0, 1)]
     deep = make_run(tmp_path, "deep_cnn", 50, seed=1, protocol="holdout")

@@ -179,9 +179,9 @@ def summary(comparison: pd.DataFrame) -> str:
         seeds = common[common["run_id"] == row.run_id]
         if len(seeds) > 1:
             name = f"{cells[0]}, mean of {len(seeds)} seeds (lowest to highest)"
-            mine = own.loc[[row.run_id]] if row.run_id in own.index else seeds.iloc[:0]
-            paper = _seeds(mine) + " *" * cells[3].endswith("*") if len(mine) > 1 else ""
-            cells = [name, row.paper, "", paper, _seeds(seeds), _seeds(seeds, apart)]
+            if cells[3]:
+                cells[3] = _seeds(own.loc[[row.run_id]]) + " *" * cells[3].endswith("*")
+            cells = [name, row.paper, "", cells[3], _seeds(seeds), _seeds(seeds, apart)]
             rows.append(f"| {' | '.join(cells)} |")
     alone = comparison[~comparison["run_id"].isin(common["run_id"])].sort_values("seed")
     for row in alone.drop_duplicates("run_id").itertuples():

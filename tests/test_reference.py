@@ -194,6 +194,36 @@ def test_every_difference_that_the_findings_tell_is_in_the_tables(committed, pag
     assert f"as stated, another {told(order).format(' points (')})" in said
 
 
+def test_what_is_told_of_the_seeds_is_in_the_tables(committed, page):
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    rows, spread = table("comparison.csv").sort_values("seed"), []
+
+    def told(values):
+        spread.append(values.max() - values.min())
+        return ", ".join(f"{100 * value:.1f}" for value in values)
+
+    several = {"basic_cnn": "Basic", "six_layer_cnn": "Six-layer", "pipeline_cnn": "Pipeline"}
+    assert set(rows.loc[rows["seed"] > 0, "run_id"]) == set(several)
+    for name, title in several.items():
+        of = rows[rows["run_id"] == name]
+        common, own = (of[(of["protocol"] == "official") == here] for here in (True, False))
+        cells = [told(own["accuracy"]) if len(own) else "the common one"]
+        cells += [told(common["accuracy"]), told(common["accuracy_not_in_training"])]
+        assert f"| {title} CNN | {' | '.join(cells)} |" in page
+    assert f"by up to {100 * max(spread):.1f} points besides" in text
+    assert f"by up to {100 * max(spread):.1f} points, which" in page
+    runs = {run.place: run for run in committed}
+    of = [runs[f"runs/six_layer_cnn/seed_{seed}/publictest"].test for seed in range(3)]
+    angry = [100 * score["per_class"]["anger"]["recall"] for score in of]
+    assert "gets {:.0f}, {:.0f} and {:.0f} % of the angry".format(*angry) in page
+    decided = table("verdicts.csv").query("verdict != @claims.UNDECIDED")
+    others = decided[decided["reason"].str.contains(r"by seeds? 1")]
+    unsteady = others[~others["reason"].str.contains("the same by")]
+    assert (len(others), len(unsteady)) == (9, 4)
+    assert sorted(unsteady["measure"]) == ["recall"] * 3 + ["validation_above_training"]
+    assert len(others[others["measure"] == "accuracy"]) == 2
+
+
 def test_what_is_told_of_hejslet_vetterstein_s_networks_is_in_their_runs(committed, page):
     of = table("comparison.csv").query("seed == 0").set_index(["run_id", "protocol"]).loc
     heavy, light = (
@@ -305,8 +335,11 @@ def test_what_is_told_of_the_time_and_the_versions_is_in_the_records(committed):
     said = {}
     for place in (ROOT / "README.md", reference.FOLDER / "README.md"):
         said[place.parent] = " ".join(place.read_text(encoding="utf-8").split())
-    costs = reference.costs(committed)
-    hours = f"{sum(costs.values()) / 3600:.0f} hours"
+    costs, seconds = reference.costs(committed), 0.0
+    for seed in {run.metrics["seed"] for run in committed}:
+        of_seed = [run for run in committed if run.metrics["seed"] == seed]
+        seconds += sum(reference.costs(of_seed).values())
+    hours = f"{seconds / 3600:.0f} hours"
     assert f"was trained in {hours}" in said[ROOT]
     assert f"together took {hours}" in said[reference.FOLDER]
     (soonest,) = reference.choose([], committed[0].metrics["data"])

@@ -108,7 +108,8 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
     }
     for name, figure in figures.items():
         results.save_figure(figure, made / "figures" / f"{name}.svg")
-    lacking = sorted({run.metrics["params"]["title"] for run in common if run.place not in here})
+    first = _of_first_seeds(common)  # the errors chapter's tables and figures are of these
+    lacking = sorted({run.metrics["params"]["title"] for run in first if run.place not in here})
     for name in (*OF_ALL_MODELS, *OF_CHAPTERS):
         source = results.study_folder(study) / name
         place = made / ("figures" if source.suffix == ".svg" else "") / source.name

@@ -147,7 +147,7 @@ def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], dict[int, Run]]) -
     if any(by_seed[seed]["verdict"] != row["verdict"] for seed in others):
         told = ", ".join(f"{by_seed[seed]['verdict']} by seed {seed}" for seed in others)
     elif others:
-        told = f"the same by seed{'s' * (len(others) > 1)} {' and '.join(map(str, others))}"
+        told = f"the same verdict by seed{'s' * (len(others) > 1)} {' and '.join(map(str, others))}"
     if others:
         row["reason"] += f"; {told}"
     return row

@@ -177,12 +177,14 @@ def summary(comparison: pd.DataFrame) -> str:
     for row in first.itertuples():
         cells = told(row)
         rows.append(f"| {' | '.join([*cells, _interval(row), _interval(row, apart)])} |")
-        seeds = common[common["run_id"] == row.run_id]
+        seeds = common[(common["run_id"] == row.run_id) & (common["title"] == row.title)]
         if len(seeds) > 1:
             name = f"{cells[0]}, mean of {len(seeds)} seeds (lowest to highest)"
-            if cells[3]:
-                cells[3] = _seeds(own.loc[[row.run_id]]) + " *" * cells[3].endswith("*")
-            cells = [name, row.paper, "", cells[3], _seeds(seeds), _seeds(seeds, apart)]
+            paper = ""
+            if cells[3] and all((row.run_id, seed) in own.index for seed in seeds["seed"]):
+                paper = _seeds(own.loc[[(row.run_id, seed) for seed in seeds["seed"]]])
+                paper += " *" * cells[3].endswith("*")
+            cells = [name, row.paper, "", paper, _seeds(seeds), _seeds(seeds, apart)]
             rows.append(f"| {' | '.join(cells)} |")
     alone = comparison[~comparison["run_id"].isin(common["run_id"])].sort_values("seed")
     for row in alone.drop_duplicates("run_id").itertuples():

@@ -101,7 +101,9 @@ def test_of_several_seeds_the_first_is_judged_and_the_others_are_told(tmp_path):
     row = verdict_of(runs, "61.7 %")
     assert row["verdict"] == "worse" and row["measured"] == pytest.approx(10 / 60)
     assert row["reason"].endswith("protocol; reproduced by seed 1, worse by seed 2")
-    assert verdict_of(runs[::2], "61.7 %")["reason"].endswith("protocol; the same by seed 2")
+    assert verdict_of(runs[::2], "61.7 %")["reason"].endswith(
+        "protocol; the same verdict by seed 2"
+    )
     assert verdict_of(runs[1:2], "61.7 %")["reason"].endswith("protocol")
 
 

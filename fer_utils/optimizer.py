@@ -71,7 +71,7 @@ def rate(made: Any) -> float:
 
 def soft_labels(recipe: dict[str, Any]) -> bool:
     """Are labels shares of classes (n, classes), not places of classes (n,)?"""
-    return bool(recipe["label_smoothing"] or recipe["mixing"])
+    return bool(recipe["label_smoothing"] or recipe["mixing"] or recipe["distillation"])
 
 
 def loss(recipe: dict[str, Any]) -> Any:

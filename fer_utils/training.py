@@ -24,6 +24,7 @@ from fer_utils import (
     commands,
     datasets,
     devices,
+    distillation,
     evaluation,
     mixing,
     optimizer,
@@ -43,14 +44,17 @@ CODE = (
     "cache",
     "datasets",
     "devices",
+    "distillation",
     "evaluation",
     "faces",
     "fer2013",
     "images",
+    "inference",
     "layers",
     "mixing",
     "optimizer",
     "parameters",
+    "pretrained",
     "protocol",
     "quality",
     "schedule",
@@ -213,7 +217,10 @@ class Training:
         self._set_up()
 
     def assemble(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Network, data and optimizer on the device; labels (n,) and weights of the images."""
+        """Network, data and optimizer on the device; labels and weights of the training images.
+
+        Labels are (n,), or float32 (n, classes) where the recipe has shares of classes.
+        """
         with devices.policy(self.precision):
             with self._stage("build"):
                 self._build()
@@ -356,7 +363,16 @@ class Training:
         )
         of_class = chosen.weights
         weights = of_class and np.array([of_class[label] for label in chosen.labels.tolist()])
-        return self._inputs(chosen.images), chosen.labels, weights
+        return self._inputs(chosen.images), self._targets(chosen.images, chosen.labels), weights
+
+    def _targets(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        if told := self.recipe["distillation"]:
+            with self._stage("teacher"):
+                data, protocol = self.task.identity["data"], self.params["protocol"]
+                return distillation.labels(told, images, labels, data, protocol)
+        if optimizer.soft_labels(self.recipe):
+            return np.eye(len(self.task.dataset.classes), dtype=np.float32)[labels]
+        return labels
 
     def _epoch(self, labels: np.ndarray, weights: np.ndarray | None) -> None:
         number = len(self.course.history) + 1
@@ -404,8 +420,6 @@ class Training:
     ) -> tuple[Any, np.ndarray]:
         """What one epoch is fitted to, inputs and targets, for training images in `order`."""
         places, targets = order.astype("int32"), labels[order]
-        if optimizer.soft_labels(self.recipe):
-            targets = np.eye(len(self.task.dataset.classes), dtype=np.float32)[targets]
         if not self.recipe["mixing"]:
             return places, targets
         partner, mix, targets = mixing.draw(targets, **self.recipe["mixing"], rng=rng)

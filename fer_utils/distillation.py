@@ -1,4 +1,4 @@
-"""Distillation: a finished network's answers as part of the labels that another one learns."""
+"""Distillation: a finished run's answers as part of the labels that a network learns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 from fer_utils import devices
 from fer_utils.parameters import ROOT, ParameterError
 
-FILES = ("model.keras", "weights.npz")  # a run's network, or the committed one
 OF_TRAINING = ("official", "publictest", "kaggle")  # protocols that train on the same images
 
 _places: dict[str, Path] = {}  # of local teachers, by content; records keep no path
@@ -21,22 +20,35 @@ _places: dict[str, Path] = {}  # of local teachers, by content; records keep no 
 def settle(asked: dict[str, Any] | None, where: str) -> dict[str, Any] | None:
     """A recipe's `distillation` with what its teacher is in place of the teacher's folder.
 
-    `teacher` becomes {"run", "sha256"}. ParameterError if the folder holds no finished network.
+    `teacher` becomes {"run", "sha256"}. ParameterError if the folder holds no finished network or
+    ensemble.
     """
     if asked is None or isinstance(asked["teacher"], dict):
         return asked
     place = Path(asked["teacher"]).expanduser()
     place = place if place.is_absolute() else ROOT / place
-    found = [place / name for name in FILES if (place / name).is_file()]
-    if not found or not (place / "metrics.json").is_file():
+    networks = [path for name in ("model.keras", "weights.npz") if (path := place / name).is_file()]
+    if not networks and not _members(place):
         raise ParameterError(
-            f"{where}: {place} holds no finished network; give the folder of a run that has its "
-            "model.keras, as results/full/runs/fer_net/seed_0 after ./run_all.sh --data PATH "
-            "--only fer_net"
+            f"{where}: {place} holds no finished network or ensemble; give the folder of a run, as "
+            "results/full/runs/fer_net/seed_0 after ./run_all.sh --data PATH --only fer_net"
         )
-    digest = hashlib.sha256(found[0].read_bytes()).hexdigest()
-    _places[digest] = place
-    return asked | {"teacher": {"run": "/".join(place.parts[-2:]), "sha256": digest}}
+    digest = hashlib.sha256()
+    for path in [place / "metrics.json", *networks]:
+        digest.update(path.read_bytes())
+    _places[digest.hexdigest()] = place
+    return asked | {"teacher": {"run": "/".join(place.parts[-2:]), "sha256": digest.hexdigest()}}
+
+
+def _members(place: Path) -> dict[str, str]:
+    try:
+        return _record(place)["model"].get("members", {})
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _record(place: Path) -> dict[str, Any]:
+    return json.loads((place / "metrics.json").read_text(encoding="utf-8"))
 
 
 def labels(
@@ -51,21 +63,19 @@ def labels(
     from fer_utils import inference, pretrained, results
 
     place = _places[settled["teacher"]["sha256"]]
-    record = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
+    record = _record(place)
     other = record["protocol"]["name"]
     if record["data"]["content_sha256"] != data or not {protocol, other} <= {*OF_TRAINING}:
         raise ParameterError(
-            f"training.distillation: the teacher {place} was trained on other images than this "
-            f"network is (its protocol is {other}, this one's {protocol}); give a teacher of the "
-            "same data, both trained on Training"
+            f"training.distillation: the teacher {place} may know this network's test images, as "
+            f"it has other data or parts of it (protocol {other}, here {protocol}); give one that "
+            "was trained on the Training images of this data, for a network that is, too"
         )
     with devices.exact():
-        made = (
-            inference.network(results.Run(place, record))
-            if (place / FILES[0]).is_file()
-            else pretrained.network(place)
-        )
-        predict = inference.of_network(made)
+        if (place / pretrained.FILE).is_file():
+            predict = inference.of_network(pretrained.network(place))
+        else:
+            predict = inference.predictor(results.read_run(place))
         answers = (predict(images) + predict(images[:, :, ::-1])) / 2
     weight = settled["weight"]
     return ((1 - weight) * np.eye(answers.shape[1])[hard] + weight * answers).astype(np.float32)

@@ -61,6 +61,8 @@ def change(params: dict[str, Any], other: dict[str, Any]) -> str:
         for key in sorted(params[part].keys() | other[part].keys())
         if params[part].get(key) != other[part].get(key)
     }
+    if told := changed.get("distillation"):
+        changed["distillation"] = told | {"teacher": told["teacher"]["run"]}
     written = yaml.safe_dump(changed, default_flow_style=True, width=1000, sort_keys=False)
     return written.strip()[1:-1]
 

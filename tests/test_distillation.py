@@ -1,0 +1,98 @@
+"""Distillation: labels shared with a teacher that knows no test image, or one message."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from fer_utils import datasets, distillation, ensemble, inference, parameters, training, trials
+
+THIN = {"filters": [4, 4]}
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return datasets.load("synthetic:n=300,seed=1")
+
+
+def thin(teacher=None, **changes):
+    told = {"distillation": teacher and {"teacher": str(teacher), "weight": 0.7}}
+    training = {"epochs": 1, "precision": "float32", "views": None} | told | changes
+    return parameters.model("fer_net", None, options=THIN, **training)
+
+
+def trained(params, dataset, study, seed=0):
+    return training.run(params, dataset, study, seed, say=lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def teacher(dataset, tmp_path_factory):
+    study = tmp_path_factory.mktemp("teachers")
+    runs = [trained(thin(), dataset, study, seed) for seed in (0, 1)]
+    ensemble.run(parameters.model("fer_net_ensemble"), dataset, study)
+    return runs[0]
+
+
+def shares(dataset, folder, data, protocol="official"):
+    settled = distillation.settle({"teacher": str(folder), "weight": 0.7}, "here")
+    return distillation.labels(settled, dataset.images, dataset.labels, data, protocol)
+
+
+@pytest.mark.parametrize("kind", ["fer_net", "fer_net_ensemble"])
+def test_labels_are_shared_by_the_weight_with_what_the_teacher_says(dataset, teacher, kind):
+    folder = teacher.folder.parents[1] / kind / "seed_0"
+    found = shares(dataset, folder, teacher.metrics["data"]["content_sha256"])
+    predict = inference.predictor(training.results.read_run(folder))
+    both = predict(dataset.images) + predict(np.flip(dataset.images, axis=2))
+    np.testing.assert_allclose(found, 0.35 * both + 0.3 * np.eye(7)[dataset.labels], atol=1e-6)
+
+
+def test_a_teacher_that_may_know_the_test_images_is_refused(dataset, teacher):
+    data = teacher.metrics["data"]["content_sha256"]
+    with pytest.raises(parameters.ParameterError, match="other data or parts of it"):
+        shares(dataset, teacher.folder, "0" * 64)
+    with pytest.raises(parameters.ParameterError, match="protocol official, here pooled"):
+        shares(dataset, teacher.folder, data, "pooled")
+
+
+def test_the_record_tells_the_teacher_and_another_teacher_trains_anew(dataset, teacher, tmp_path):
+    copy = tmp_path / "fer_net" / "seed_0"
+    shutil.copytree(teacher.folder, copy)
+    first = trained(thin(copy), dataset, tmp_path / "study")
+    told = first.metrics["params"]["training"]["distillation"]["teacher"]
+    assert told["run"] == "fer_net/seed_0" and len(told["sha256"]) == 64
+    again = trained(thin(copy), dataset, tmp_path / "study")
+    assert again.metrics["timing"] == first.metrics["timing"]
+    shutil.copytree(teacher.folder.parent / "seed_1", copy, dirs_exist_ok=True)
+    other = trained(thin(copy), dataset, tmp_path / "study")
+    assert other.metrics["params"]["training"]["distillation"]["teacher"] != told
+
+
+def test_the_loss_is_that_of_the_shared_labels(dataset, teacher, tmp_path):
+    recipe = {"label_smoothing": 0.0, "augmentation": None, "learning_rate": 1e-9}
+    found = trained(thin(teacher.folder, **recipe), dataset, tmp_path)
+    plain = trained(thin(None, **recipe), dataset, tmp_path / "plain")
+    task = training.Task(thin(), dataset, 0, ())
+    images, labels = task.part("train")
+    data = teacher.metrics["data"]["content_sha256"]
+    settled = distillation.settle({"teacher": str(teacher.folder), "weight": 0.7}, "here")
+    soft = distillation.labels(settled, images, labels, data, "official")
+    says = inference.predictor(found)(images)
+    assert found.history["loss"][0] == pytest.approx(-(soft * np.log(says)).sum(axis=1).mean(), 0.1)
+    assert found.history["loss"][0] != pytest.approx(plain.history["loss"][0], 1e-3)
+
+
+@pytest.mark.parametrize("content", [None, "{}", "no JSON"])
+def test_a_folder_without_a_network_is_refused_before_anything_runs(tmp_path, content):
+    if content:
+        (tmp_path / "metrics.json").write_text(content)
+    with pytest.raises(parameters.ParameterError) as caught:
+        training.transfer.settle(thin(tmp_path))
+    assert "fer_net: training.distillation.teacher" in str(caught.value)
+    assert f"{tmp_path} holds no finished network" in str(caught.value)
+
+
+def test_a_trial_names_its_teacher_without_the_hash(dataset, teacher):
+    plain, taught = (training.transfer.settle(thin(of)) for of in (None, teacher.folder))
+    told = "distillation: {teacher: fer_net/seed_0, weight: 0.7}"
+    assert trials.change(plain, taught) == told

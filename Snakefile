@@ -105,12 +105,18 @@ if "balance" in CHAPTERS:
             EXECUTE
 
 
+def finished(*models):
+    """The notebooks or records of all runs of some models."""
+    return [run for run in RUNS if run.split("/")[1] in models]
+
+
 rule train:
     input:
         notebook=notebook("04_train"),
         model=f"{workflow.basedir}/params/models/{{model}}.yaml",
         claims=f"{workflow.basedir}/params/claims.yaml",
         code=code("04_train"),
+        teacher=lambda wildcards: finished(*settings.teachers(config["complete"][wildcards.model])),
     output:
         # the run's other files are not listed: Snakemake removes the outputs of a failed job, and
         # a trained network must outlive a failing figure
@@ -151,11 +157,6 @@ rule classical:
         "notebook 05_classical {wildcards.pipeline}"
     shell:
         EXECUTE
-
-
-def finished(*models):
-    """The notebooks or records of all runs of some models."""
-    return [run for run in RUNS if run.split("/")[1] in models]
 
 
 rule ensemble:

@@ -9,35 +9,50 @@ from typing import Any
 
 import numpy as np
 
-from fer_utils import devices
+from fer_utils import devices, results
 from fer_utils.parameters import ROOT, ParameterError
 
 OF_TRAINING = ("official", "publictest", "kaggle")  # protocols that train on the same images
-
+FILES = ("metrics.json", "model.keras", "weights.npz")  # a run's network, or the committed one
 _places: dict[str, Path] = {}  # of local teachers, by content; records keep no path
 
 
-def settle(asked: dict[str, Any] | None, where: str) -> dict[str, Any] | None:
-    """A recipe's `distillation` with what its teacher is in place of the teacher's folder.
+def settle(params: dict[str, Any], study: str | Path) -> dict[str, Any]:
+    """Parameters with what the teacher of a `training.distillation` is in place of its name.
 
-    `teacher` becomes {"run", "sha256"}. ParameterError if the folder holds no finished network or
-    ensemble.
+    `teacher` is the folder of a run or the id of a model, whose first finished run in the study is
+    meant; it becomes {"run", "sha256"}. ParameterError if there is none.
     """
+    asked = params["training"]["distillation"]
     if asked is None or isinstance(asked["teacher"], dict):
-        return asked
-    place = Path(asked["teacher"]).expanduser()
-    place = place if place.is_absolute() else ROOT / place
-    networks = [path for name in ("model.keras", "weights.npz") if (path := place / name).is_file()]
-    if not networks and not _members(place):
-        raise ParameterError(
-            f"{where}: {place} holds no finished network or ensemble; give the folder of a run, as "
-            "results/full/runs/fer_net/seed_0 after ./run_all.sh --data PATH --only fer_net"
-        )
-    digest = hashlib.sha256()
-    for path in [place / "metrics.json", *networks]:
-        digest.update(path.read_bytes())
-    _places[digest.hexdigest()] = place
-    return asked | {"teacher": {"run": "/".join(place.parts[-2:]), "sha256": digest.hexdigest()}}
+        return params
+    place = _place(asked["teacher"], study)
+    files = [path for name in FILES if (path := place / name).is_file()]
+    if len(files) < 2 and not _members(place):
+        told = f"{params['id']}: training.distillation.teacher is {asked['teacher']}"
+        if is_model(asked["teacher"]):
+            raise ParameterError(
+                f"{told}, of which {study} has no finished run; run it first, or with it: "
+                f"--only {asked['teacher']} {params['id']}"
+            )
+        raise ParameterError(f"{told}, but {place} holds no finished network or ensemble")
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    _places[digest] = place
+    told = asked | {"teacher": {"run": "/".join(place.parts[-2:]), "sha256": digest}}
+    return params | {"training": params["training"] | {"distillation": told}}
+
+
+def is_model(teacher: str) -> bool:
+    """Is a teacher named as a model, and not as a folder?"""
+    return "/" not in teacher
+
+
+def _place(teacher: str, study: str | Path) -> Path:
+    if not is_model(teacher):
+        place = Path(teacher).expanduser()
+        return place if place.is_absolute() else ROOT / place
+    runs = results.finished_runs(study, [teacher])
+    return next((run.folder for run in runs), results.run_folder(study, teacher, 0)).resolve()
 
 
 def _members(place: Path) -> dict[str, str]:
@@ -60,7 +75,7 @@ def labels(
     temperature 1). `data` is the hash of the images and `protocol` what they are split by:
     ParameterError for a teacher that was trained on others than the student is.
     """
-    from fer_utils import inference, pretrained, results
+    from fer_utils import inference, pretrained
 
     place = _places[settled["teacher"]["sha256"]]
     record = _record(place)

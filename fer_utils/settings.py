@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fer_utils import parameters, pretrained
+from fer_utils import distillation, parameters, pretrained
 from fer_utils.parameters import ROOT, ParameterError
 
 CHAPTERS = {
@@ -57,6 +57,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     models, chapters = _selection(options, profile, source, folder, finished)
     complete = {name: _complete(name, profile_name) for name in models}
     _check_members(complete, finished, profile["seeds"])
+    _check_teachers(complete, folder)
     for name in _ensembles_of(models, finished):  # finished ones follow their members
         more = complete | {name: _complete(name, profile_name)}
         with contextlib.suppress(ParameterError):  # or stay what they are
@@ -226,6 +227,19 @@ def _check_members(
                     f"{params['id']}: the profile's train_limit cuts its member {name}, each seed "
                     "to other images; an ensemble needs members that train on the same ones"
                 )
+
+
+def _check_teachers(complete: dict[str, list[dict[str, Any]]], folder: Path) -> None:
+    """ParameterError for a network that learns from one that is neither finished nor selected."""
+    for params, *_ in complete.values():
+        if params["training"].get("distillation") and not {*teachers([params])} & {*complete}:
+            distillation.settle(params, folder)
+
+
+def teachers(complete: list[dict[str, Any]]) -> list[str]:
+    """The model that a network with these parameters learns from, where it is named by its id."""
+    told = complete[0]["training"].get("distillation")
+    return [told["teacher"]] if told and distillation.is_model(told["teacher"]) else []
 
 
 def _of_notebooks(

@@ -112,7 +112,7 @@ def _place(
     params: dict[str, Any], dataset: datasets.Dataset, study: str | Path, seed: int
 ) -> tuple[Task, Path]:
     """The task of a run and the run's folder."""
-    params = transfer.settle(params)
+    params = distillation.settle(transfer.settle(params), study)
     folder = results.run_folder(study, params["id"], seed, params["protocol"])
     return Task(params, dataset, seed, CODE), folder
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_utils import cache, distillation, quality
+from fer_utils import cache, quality
 from fer_utils.parameters import ROOT, ParameterError, merge
 
 IMAGENET = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -33,13 +33,9 @@ def settle(params: dict[str, Any]) -> dict[str, Any]:
 
     `training.weights` becomes {"kind": "imagenet" or "file", "name", "sha256"}. Without weights,
     or where ImageNet's can be had neither from Keras' cache nor from the network, the model's
-    `from_scratch` section takes effect. A `training.distillation` is settled, too. ParameterError
-    for a wrong weights file or teacher.
+    `from_scratch` section takes effect. ParameterError for a wrong weights file.
     """
     params = copy.deepcopy(params)
-    where = f"{params['id']}: training.distillation.teacher"
-    told = distillation.settle(params["training"]["distillation"], where)
-    params["training"]["distillation"] = told
     fallback = params.pop("from_scratch", {})
     asked = params["training"]["weights"]
     if isinstance(asked, dict):

@@ -13,7 +13,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_utils import claims, commands, datasets, devices, parameters, results, training, transfer
+from fer_utils import (
+    claims,
+    commands,
+    datasets,
+    devices,
+    distillation,
+    parameters,
+    results,
+    training,
+    transfer,
+)
 from fer_utils.parameters import PARAMS, ROOT, ParameterError
 from fer_utils.results import VIEWS
 
@@ -109,7 +119,9 @@ def run(
 
     All that have these images and the parameters that the file has now.
     """
-    trials = {name: transfer.settle(params) for name, params in read().items()}
+    trials = {
+        name: distillation.settle(transfer.settle(params), study) for name, params in read().items()
+    }
     for name in chosen:
         print(f"\n{name}, seed {seed}", flush=True)
         done = training.run(trials[name], dataset, study, seed, say=lambda line: print(f"  {line}"))

@@ -34,7 +34,7 @@ def teacher(dataset, tmp_path_factory):
 
 
 def shares(dataset, folder, data, protocol="official"):
-    settled = distillation.settle({"teacher": str(folder), "weight": 0.7}, "here")
+    settled = distillation.settle(thin(folder), "nowhere")["training"]["distillation"]
     return distillation.labels(settled, dataset.images, dataset.labels, data, protocol)
 
 
@@ -75,24 +75,47 @@ def test_the_loss_is_that_of_the_shared_labels(dataset, teacher, tmp_path):
     task = training.Task(thin(), dataset, 0, ())
     images, labels = task.part("train")
     data = teacher.metrics["data"]["content_sha256"]
-    settled = distillation.settle({"teacher": str(teacher.folder), "weight": 0.7}, "here")
+    settled = distillation.settle(thin(teacher.folder), "nowhere")["training"]["distillation"]
     soft = distillation.labels(settled, images, labels, data, "official")
     says = inference.predictor(found)(images)
     assert found.history["loss"][0] == pytest.approx(-(soft * np.log(says)).sum(axis=1).mean(), 0.1)
     assert found.history["loss"][0] != pytest.approx(plain.history["loss"][0], 1e-3)
 
 
+def test_a_model_as_teacher_is_its_first_run_in_the_study(teacher):
+    study = teacher.folder.parents[2]
+    by_folder = thin(teacher.folder)
+    told = {"distillation": {"teacher": "fer_net", "weight": 0.7}}
+    by_name = by_folder | {"training": by_folder["training"] | told}
+    assert distillation.settle(by_name, study) == distillation.settle(by_folder, study)
+
+
 @pytest.mark.parametrize("content", [None, "{}", "no JSON"])
-def test_a_folder_without_a_network_is_refused_before_anything_runs(tmp_path, content):
+def test_a_folder_without_a_network_is_refused(tmp_path, content):
     if content:
         (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(parameters.ParameterError) as caught:
-        training.transfer.settle(thin(tmp_path))
-    assert "fer_net: training.distillation.teacher" in str(caught.value)
-    assert f"{tmp_path} holds no finished network" in str(caught.value)
+        distillation.settle(thin(tmp_path), "nowhere")
+    assert f"fer_net: training.distillation.teacher is {tmp_path}" in str(caught.value)
+    assert "holds no finished network or ensemble" in str(caught.value)
 
 
-def test_a_trial_names_its_teacher_without_the_hash(dataset, teacher):
-    plain, taught = (training.transfer.settle(thin(of)) for of in (None, teacher.folder))
+def test_a_model_without_a_run_is_refused_with_the_command_that_makes_one(tmp_path):
+    message = "no finished run; run it first, or with it: --only basic_cnn fer_net"
+    with pytest.raises(parameters.ParameterError, match=message):
+        distillation.settle(thin("basic_cnn"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [("fer_nte", "did you mean fer_net?"), ("fer_net", "teacher` is the network itself")],
+)
+def test_a_teacher_that_cannot_be_is_refused_with_the_file(teacher, message):
+    with pytest.raises(parameters.ParameterError, match=message):
+        thin(teacher)
+
+
+def test_a_trial_names_its_teacher_without_the_hash(teacher):
+    plain, taught = (distillation.settle(thin(of), "nowhere") for of in (None, teacher.folder))
     told = "distillation: {teacher: fer_net/seed_0, weight: 0.7}"
     assert trials.change(plain, taught) == told

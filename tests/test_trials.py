@@ -6,7 +6,8 @@ import pytest
 from runs import make_run
 from test_datasets import write_csv
 
-from fer_utils import datasets, network_plots, parameters, results, transfer, trials
+from fer_utils import datasets, network_plots, parameters, results, trials
+from fer_utils.distillation import settle
 
 MORE = """
 model: fer_net
@@ -17,8 +18,8 @@ trials:
 """
 
 
-def test_the_trials_of_the_study_change_what_they_say():
-    made = {name: transfer.settle(params) for name, params in trials.read().items()}
+def test_the_trials_of_the_study_change_what_they_say(tmp_path):
+    made = {name: settle(params, tmp_path) for name, params in trials.read().items()}
     first, *others = made.values()
     assert {params["protocol"] for params in made.values()} == {"publictest"}
     written = [trials.change(first, params) for params in others]

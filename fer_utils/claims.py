@@ -223,7 +223,9 @@ def not_fer2013(totals: dict[str, int]) -> str:
 
 
 def _recipe(of: dict[str, Any]) -> dict[str, Any]:
-    return {**of["training"], "weights": None, "options": of.get("options") or {}}
+    # an earlier record lacks the parameters that came later, which its recipe leaves off
+    training = {key: value for key, value in of["training"].items() if value is not None}
+    return {**training, "weights": None, "options": of.get("options") or {}}
 
 
 def shortened(runs: list[Run]) -> list[str]:

@@ -50,6 +50,10 @@ def cli(*words, cwd=ROOT):
         (["--only", "Basic_CN"], ["unknown model or chapter 'Basic_CN'", "did you mean basic_cnn"]),
         (["--only", "report"], ["has no finished run", "run models first"]),
         (["--only", "network"], ["no finished run of fer_net", "--only fer_net network"]),
+        (
+            ["--only", "fer_net_distilled"],
+            ["fer_net_distilled", "has no finished run", "--only fer_net fer_net_distilled"],
+        ),
         (["--only", "fer_net_ensemble"], ["needs two or more runs of fer_net", "--seeds"]),
         (
             ["--profile", "{two_seeds}", "--only", "fer_net", "fer_net_ensemble"],

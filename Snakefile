@@ -222,7 +222,7 @@ rule network:
         notebook=notebook("09_fer_net"),
         code=code("09_fer_net"),
         trials=[TRIALS] if TRIALS.is_file() else [],
-        runs=finished(settings.OWN_NETWORK),
+        runs=finished(*settings.OWN_NETWORKS),
     output:
         notebook=update("network/notebook.ipynb"),
     params:

@@ -131,6 +131,17 @@ def by_views(runs: list[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def over_seeds(runs: list[Run]) -> pd.DataFrame:
+    """The rows of `by_views` over the seeds of each model that has several.
+
+    Columns: model, split, views, images, and of the accuracies count, mean, std, min and max.
+    """
+    rows = pd.concat([by_views([run]).assign(model=run.metrics["params"]["title"]) for run in runs])
+    groups = rows.groupby(["model", "split", "views", "images"], sort=False)["accuracy"]
+    spread = groups.agg(["count", "mean", "std", "min", "max"]).reset_index()
+    return spread[spread["count"] > 1]
+
+
 def more_views(
     predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray, labels: np.ndarray
 ) -> pd.DataFrame:

@@ -26,7 +26,8 @@ CHAPTERS = {
 }
 ON_REQUEST = {"benchmark"}  # runs with --only alone: it measures the machine, not the papers
 AFTER_RUNS = ("compare", "errors", "network")  # chapters that show what the runs have left
-OWN_NETWORK = "fer_net"  # what the chapter `network` is about
+# what the chapter `network` is about
+OWN_NETWORKS = ("fer_net", "fer_net_distilled", "fer_net_large", "fer_net_ensemble")
 MODEL_NOTEBOOKS = {"train": "04_train", "classical": "05_classical", "ensemble": "05_ensemble"}
 
 
@@ -89,7 +90,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
 
     # a chapter that is there stays in the report, and is made anew when it must
     shown = [c for c in CHAPTERS if c in chapters or c == "compare" or executed(c)]
-    if OWN_NETWORK not in [*models, *map(model_of, kept)]:
+    if not {*OWN_NETWORKS} & {*models, *map(model_of, kept)}:
         shown = [chapter for chapter in shown if chapter != "network"]
     given = profile.get("notebooks", {})
     return {
@@ -162,11 +163,11 @@ def _selection(
         raise ParameterError(
             f"--only {' '.join(chapters)}: {folder} has no finished run; run models first"
         )
-    if OWN_NETWORK not in [*models, *map(model_of, finished)]:
+    if not {*OWN_NETWORKS} & {*models, *map(model_of, finished)}:
         if options.only and "network" in chapters:
             raise ParameterError(
-                f"--only network: {folder} has no finished run of {OWN_NETWORK}; "
-                f"run it first, or with it: --only {OWN_NETWORK} network"
+                f"--only network: {folder} has no finished run of {', '.join(OWN_NETWORKS)}; "
+                "run one first, or with it: --only fer_net network"
             )
         chapters = [chapter for chapter in chapters if chapter != "network"]
     return models, chapters

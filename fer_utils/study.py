@@ -25,7 +25,7 @@ from fer_utils.settings import (
     AFTER_RUNS,
     CHAPTERS,
     MODEL_NOTEBOOKS,
-    OWN_NETWORK,
+    OWN_NETWORKS,
     settings,
     trained_since,
 )
@@ -391,7 +391,7 @@ def report_the_rest(config: dict[str, Any], extra: list[str], lock: Any, jobs: i
     finished = [path for path in finished if (path.parent / "metrics.json").is_file()]
     if "report.html" not in config["targets"] or not finished or "compare" in failed:
         return False
-    own = any(path.parent.parent.name == OWN_NETWORK for path in finished)
+    own = any(path.parent.parent.name in OWN_NETWORKS for path in finished)
     again = [name for name in AFTER_RUNS if own or name != "network"]
     again = [name for name in again if name in config["report_chapters"]]
     ready = [c for c in config["report_chapters"] if (folder / c / "notebook.ipynb").is_file()]

@@ -149,7 +149,7 @@ def runs_or_examples(
     """The finished runs of a study, or of some models in it; ResultError if there are none.
 
     In the folder of notebooks that are opened by themselves short runs on the images of `source`
-    are made instead, so that there is something to show.
+    are made instead, of the first of `models`, so that there is something to show.
     """
     finished = results.finished_runs(study, models or ("*",))
     if finished:
@@ -158,7 +158,7 @@ def runs_or_examples(
         what = f" of {' or '.join(models)}" if models else ""
         raise results.ResultError(f"{study}: no finished run{what} here; train a model first")
     devices.start()
-    examples = models or ("basic_cnn", "deep_cnn")
+    examples = models[:1] or ("basic_cnn", "deep_cnn")
     print(f"no finished run here: {' and '.join(examples)} are trained briefly, to have some")
     dataset = datasets.load(source)
     limits = {"epochs": 2, "train_limit": 1000}

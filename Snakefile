@@ -116,7 +116,7 @@ rule train:
         model=f"{workflow.basedir}/params/models/{{model}}.yaml",
         claims=f"{workflow.basedir}/params/claims.yaml",
         code=code("04_train"),
-        teacher=lambda wildcards: finished(*settings.teachers(config["complete"][wildcards.model])),
+        before=lambda wildcards: finished(*settings.models_before(config["complete"][wildcards.model])),
     output:
         # the run's other files are not listed: Snakemake removes the outputs of a failed job, and
         # a trained network must outlive a failing figure

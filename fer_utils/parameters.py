@@ -153,7 +153,7 @@ def _named(folder: str, kind: str, name: str) -> Path:
 
 def _check_network(content: dict[str, Any], where: str) -> None:
     """Builder, its options and the classes exist; nothing is built, no backend imported."""
-    from fer_utils import datasets, images, models
+    from fer_utils import datasets, images, models, predecessors
 
     try:
         if "builder" in content:
@@ -170,11 +170,11 @@ def _check_network(content: dict[str, Any], where: str) -> None:
     if training.get("mixing") and training.get("balance") == "class_weights":
         raise ParameterError(f"{where}: `training.balance` is class_weights, but `training.mixing` "
                              "makes images of two classes; leave one out")  # fmt: skip
-    teacher = (training.get("distillation") or {}).get("teacher", "/")
-    if teacher == content["id"]:
-        raise ParameterError(f"{where}: `training.distillation.teacher` is the network itself")
-    if "/" not in teacher:  # no folder
-        _named("models", f"model in {where}, `training.distillation.teacher`:", teacher)
+    for key, name in predecessors.named(training):
+        if name == content["id"]:
+            raise ParameterError(f"{where}: `training.{key}` is the network itself")
+        if predecessors.is_model(name):
+            _named("models", f"model in {where}, `training.{key}`:", name)
     for name in content.get("classes") or []:
         if name.lower() not in images.EMOTION_FOLDERS:
             known = ", ".join(datasets.EMOTIONS)

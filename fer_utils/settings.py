@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fer_utils import distillation, parameters, pretrained
+from fer_utils import parameters, predecessors, pretrained
 from fer_utils.parameters import ROOT, ParameterError
 
 CHAPTERS = {
@@ -58,7 +58,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     models, chapters = _selection(options, profile, source, folder, finished)
     complete = {name: _complete(name, profile_name) for name in models}
     _check_members(complete, finished, profile["seeds"])
-    _check_teachers(complete, folder)
+    _check_predecessors(complete, folder)
     for name in _ensembles_of(models, finished):  # finished ones follow their members
         more = complete | {name: _complete(name, profile_name)}
         with contextlib.suppress(ParameterError):  # or stay what they are
@@ -230,17 +230,17 @@ def _check_members(
                 )
 
 
-def _check_teachers(complete: dict[str, list[dict[str, Any]]], folder: Path) -> None:
-    """ParameterError for a network that learns from one that is neither finished nor selected."""
+def _check_predecessors(complete: dict[str, list[dict[str, Any]]], folder: Path) -> None:
+    """ParameterError for a network that builds on one that is neither finished nor selected."""
     for params, *_ in complete.values():
-        if params["training"].get("distillation") and not {*teachers([params])} & {*complete}:
-            distillation.settle(params, folder)
+        if not {*models_before([params])} & {*complete}:
+            predecessors.settle(params, folder)
 
 
-def teachers(complete: list[dict[str, Any]]) -> list[str]:
-    """The model that a network with these parameters learns from, where it is named by its id."""
-    told = complete[0]["training"].get("distillation")
-    return [told["teacher"]] if told and distillation.is_model(told["teacher"]) else []
+def models_before(complete: list[dict[str, Any]]) -> list[str]:
+    """The models that a network with these parameters builds on, where they are named by id."""
+    told = predecessors.named(complete[0]["training"])
+    return sorted({name for _, name in told if predecessors.is_model(name)})
 
 
 def _of_notebooks(

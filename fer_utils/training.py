@@ -29,6 +29,7 @@ from fer_utils import (
     mixing,
     optimizer,
     parameters,
+    predecessors,
     quality,
     results,
     transfer,
@@ -54,6 +55,7 @@ CODE = (
     "mixing",
     "optimizer",
     "parameters",
+    "predecessors",
     "pretrained",
     "protocol",
     "quality",
@@ -112,7 +114,7 @@ def _place(
     params: dict[str, Any], dataset: datasets.Dataset, study: str | Path, seed: int
 ) -> tuple[Task, Path]:
     """The task of a run and the run's folder."""
-    params = distillation.settle(transfer.settle(params), study)
+    params = predecessors.settle(transfer.settle(params), study, seed)
     folder = results.run_folder(study, params["id"], seed, params["protocol"])
     return Task(params, dataset, seed, CODE), folder
 
@@ -279,6 +281,8 @@ class Training:
 
         network = self._network()
         transfer.load(network, self.recipe["weights"])
+        if told := self.recipe["start_from"]:
+            predecessors.start(network, told, self.task.identity["data"], self.params["protocol"])
         # a frozen base sees every image once, so its features are as good as the images
         altered = self.recipe["augmentation"] or self.recipe["mixing"]
         if altered or not transfer.frozen(network):

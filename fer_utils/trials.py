@@ -18,8 +18,8 @@ from fer_utils import (
     commands,
     datasets,
     devices,
-    distillation,
     parameters,
+    predecessors,
     results,
     training,
     transfer,
@@ -71,8 +71,12 @@ def change(params: dict[str, Any], other: dict[str, Any]) -> str:
         for key in sorted(params[part].keys() | other[part].keys())
         if params[part].get(key) != other[part].get(key)
     }
-    if told := changed.get("distillation"):
-        changed["distillation"] = told | {"teacher": told["teacher"]["run"]}
+    for key, told in predecessors.named(changed):  # in a table a run's name will do
+        changed |= (
+            {key: told["run"]}
+            if key == "start_from"
+            else {"distillation": changed["distillation"] | {"teacher": told["run"]}}
+        )
     written = yaml.safe_dump(changed, default_flow_style=True, width=1000, sort_keys=False)
     return written.strip()[1:-1]
 
@@ -120,7 +124,8 @@ def run(
     All that have these images and the parameters that the file has now.
     """
     trials = {
-        name: distillation.settle(transfer.settle(params), study) for name, params in read().items()
+        name: predecessors.settle(transfer.settle(params), study, seed)
+        for name, params in read().items()
     }
     for name in chosen:
         print(f"\n{name}, seed {seed}", flush=True)

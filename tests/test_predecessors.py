@@ -1,11 +1,20 @@
-"""Distillation: labels shared with a teacher that knows no test image, or one message."""
+"""Teachers and networks to start from: those that know no test image, or one message."""
 
 import shutil
 
 import numpy as np
 import pytest
 
-from fer_utils import datasets, distillation, ensemble, inference, parameters, training, trials
+from fer_utils import (
+    datasets,
+    distillation,
+    ensemble,
+    inference,
+    parameters,
+    predecessors,
+    training,
+    trials,
+)
 
 THIN = {"filters": [4, 4]}
 
@@ -34,7 +43,7 @@ def teacher(dataset, tmp_path_factory):
 
 
 def shares(dataset, folder, data, protocol="official"):
-    settled = distillation.settle(thin(folder), "nowhere")["training"]["distillation"]
+    settled = predecessors.settle(thin(folder), "nowhere")["training"]["distillation"]
     return distillation.labels(settled, dataset.images, dataset.labels, data, protocol)
 
 
@@ -75,7 +84,7 @@ def test_the_loss_is_that_of_the_shared_labels(dataset, teacher, tmp_path):
     task = training.Task(thin(), dataset, 0, ())
     images, labels = task.part("train")
     data = teacher.metrics["data"]["content_sha256"]
-    settled = distillation.settle(thin(teacher.folder), "nowhere")["training"]["distillation"]
+    settled = predecessors.settle(thin(teacher.folder), "nowhere")["training"]["distillation"]
     soft = distillation.labels(settled, images, labels, data, "official")
     says = inference.predictor(found)(images)
     assert found.history["loss"][0] == pytest.approx(-(soft * np.log(says)).sum(axis=1).mean(), 0.1)
@@ -87,7 +96,7 @@ def test_a_model_as_teacher_is_its_first_run_in_the_study(teacher):
     by_folder = thin(teacher.folder)
     told = {"distillation": {"teacher": "fer_net", "weight": 0.7}}
     by_name = by_folder | {"training": by_folder["training"] | told}
-    assert distillation.settle(by_name, study) == distillation.settle(by_folder, study)
+    assert predecessors.settle(by_name, study) == predecessors.settle(by_folder, study)
 
 
 @pytest.mark.parametrize("content", [None, "{}", "no JSON"])
@@ -95,7 +104,7 @@ def test_a_folder_without_a_network_is_refused(tmp_path, content):
     if content:
         (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(parameters.ParameterError) as caught:
-        distillation.settle(thin(tmp_path), "nowhere")
+        predecessors.settle(thin(tmp_path), "nowhere")
     assert f"fer_net: training.distillation.teacher is {tmp_path}" in str(caught.value)
     assert "holds no finished network or ensemble" in str(caught.value)
 
@@ -103,7 +112,7 @@ def test_a_folder_without_a_network_is_refused(tmp_path, content):
 def test_a_model_without_a_run_is_refused_with_the_command_that_makes_one(tmp_path):
     message = "no finished run; run it first, or with it: --only basic_cnn fer_net"
     with pytest.raises(parameters.ParameterError, match=message):
-        distillation.settle(thin("basic_cnn"), tmp_path)
+        predecessors.settle(thin("basic_cnn"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +125,38 @@ def test_a_teacher_that_cannot_be_is_refused_with_the_file(teacher, message):
 
 
 def test_a_trial_names_its_teacher_without_the_hash(teacher):
-    plain, taught = (distillation.settle(thin(of), "nowhere") for of in (None, teacher.folder))
+    plain, taught = (predecessors.settle(thin(of), "nowhere") for of in (None, teacher.folder))
     told = "distillation: {teacher: fer_net/seed_0, weight: 0.7}"
     assert trials.change(plain, taught) == told
+
+
+def going_on(folder, **changes):
+    return thin(start_from=str(folder), **changes)
+
+
+def test_training_starts_from_the_weights_of_a_finished_run(dataset, teacher, tmp_path):
+    still = {"learning_rate": 1e-9, "weight_decay": None, "weight_average": None}
+    found = trained(going_on(teacher.folder, **still), dataset, tmp_path)
+    told = found.metrics["params"]["training"]["start_from"]
+    assert told["run"] == "fer_net/seed_0" and len(told["sha256"]) == 64
+    ours, theirs = (predecessors.network(run.folder) for run in (found, teacher))
+    for our, their in zip(ours.trainable_weights, theirs.trainable_weights, strict=True):
+        np.testing.assert_allclose(our, their, atol=1e-5)
+
+
+def test_a_start_of_other_layers_or_images_is_refused(dataset, teacher, tmp_path):
+    wider = parameters.merge(going_on(teacher.folder), {"options": {"filters": [8, 4]}})
+    with pytest.raises(parameters.ParameterError, match="start_from: the network of .* has other"):
+        trained(wider, dataset, tmp_path)
+    others = datasets.load("synthetic:n=300,seed=2")
+    with pytest.raises(parameters.ParameterError, match="training.start_from: .* may know this"):
+        trained(going_on(teacher.folder), others, tmp_path)
+
+
+def test_a_model_to_build_on_is_the_run_of_the_same_seed_or_the_first(teacher):
+    study = teacher.folder.parents[2]
+    plain = thin(start_from="pipeline_cnn")
+    named = parameters.merge(plain, {"training": {"start_from": "fer_net"}})
+    places = [predecessors.settle(named, study, seed) for seed in (0, 1, 2)]
+    runs = [params["training"]["start_from"]["run"] for params in places]
+    assert runs == ["fer_net/seed_0", "fer_net/seed_1", "fer_net/seed_0"]

@@ -7,12 +7,15 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fer_utils import devices, results
 from fer_utils.datasets import Dataset
+
+if TYPE_CHECKING:
+    import keras
 
 FILE, RECORD = "model.tflite", "export.json"
 INT8_FILE, INT8_RECORD = "model_int8.tflite", "export_int8.json"
@@ -30,7 +33,7 @@ def export(run: results.Run, dataset: Dataset) -> dict[str, Any]:
     record = read(run)
     if record:
         return record
-    content = _converted(run.folder / "model.keras")
+    content = converted(_network(run))
     recorded = run.predictions(run.metrics["protocol"]["test"])
     probabilities = predictor(content)(dataset.images[recorded["index"]])
     same = probabilities.argmax(axis=1) == recorded["probabilities"].argmax(axis=1)
@@ -62,7 +65,7 @@ def quantize(run: results.Run, dataset: Dataset) -> dict[str, Any]:
     bytes, and on the splits that the run is selected and tested on its accuracy, the float32
     network's, and how many predictions are the same.
     """
-    content = _converted(run.folder / "model.keras", int8=True)
+    content = converted(_network(run), int8=True)
     predict = predictor(content)
     record: dict[str, Any] = {
         "format": "TensorFlow Lite, int8 weights",
@@ -145,15 +148,23 @@ def predictor(content: str | Path | bytes) -> Callable[[np.ndarray], np.ndarray]
     return predict
 
 
-def _converted(path: Path, int8: bool = False) -> bytes:
+def _network(run: results.Run) -> keras.Model:
     import keras
+
+    devices.quiet()
+    return keras.models.load_model(run.folder / "model.keras", compile=False)
+
+
+def converted(network: keras.Model, int8: bool = False) -> bytes:
+    """A network in the form of TensorFlow Lite, on request with int8 weights.
+
+    From pixels float32 (n, 48, 48, 1) to probabilities.
+    """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
     )
 
-    devices.quiet()
-    network = keras.models.load_model(path, compile=False)
     signature = [tf.TensorSpec((None, 48, 48, 1), tf.float32, name="pixels")]
     function = tf.function(lambda pixels: network(pixels, training=False), signature)
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())

@@ -68,8 +68,10 @@ def _predictor(model: str | None) -> tuple[Callable[[np.ndarray], np.ndarray], r
     committed = pretrained.RUN if model is None else Path(model)
     if model is None or (committed / pretrained.FILE).is_file():
         run = results.Run(committed, pretrained.record(committed))
-        network = pretrained.network(committed)
-        return inference.of_network(network), run, f"{run.label}, committed weights"
+        name = f"{run.label}, committed weights"
+        if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":  # which alone converts
+            return inference.of_network(pretrained.network(committed)), run, name
+        return export.predictor(pretrained.exported(committed)), run, f"{name}, int8"
     run = _chosen(model)
     if export.read_int8(run):  # a quarter of the size, and quicker to load
         return export.predictor(run.folder / export.INT8_FILE), run, f"{run.label}, int8 weights"

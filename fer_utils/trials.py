@@ -6,7 +6,9 @@ python -m fer_utils.trials --data PATH [--only NAME ...] [--record]
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from fer_utils import (
     devices,
     parameters,
     predecessors,
+    protocol,
     results,
     training,
     transfer,
@@ -81,19 +84,25 @@ def change(params: dict[str, Any], other: dict[str, Any]) -> str:
     return written.strip()[1:-1]
 
 
-def table(runs: list[results.Run], unchanged: dict[str, Any]) -> pd.DataFrame:
+def table(
+    runs: list[results.Run], unchanged: dict[str, Any], kept: dict[str, pd.Series] | None = None
+) -> pd.DataFrame:
     """The rows of trials.csv: accuracy on PublicTest, gain over the unchanged recipe, cost.
 
-    Intervals are 95 %: Wilson for an accuracy; for a gain over the unchanged recipe's run of the
-    same seed, where there is one, paired on the same images.
+    Intervals are 95 %: Wilson for an accuracy; for a gain over the unchanged recipe of the same
+    seed, paired on the same images, where it is among the `runs` or in the record, whose images
+    that each trial was right about `kept` has.
     """
-    plain = {run.metrics["seed"]: run for run in runs if run.metrics["run_id"] == unchanged["id"]}
+    name = unchanged["id"]
+    known = dict(kept or {}) | {key(run): claims.right(run) for run in runs}
     rows = []
     for run in runs:
         record, test = run.metrics, run.test
         views = record["scores"].get(record["protocol"]["test"] + VIEWS, {})
-        base = plain.get(record["seed"], run)
-        gain = (None,) * 3 if base is run else claims.accuracy_difference(run, base)
+        base, own = known.get(f"{name}/{record['seed']}"), known[key(run)]
+        gain = (None,) * 3
+        if record["run_id"] != name and base is not None and base.index.equals(own.index):
+            gain = claims.difference(own, base)
         rows.append(
             {
                 "trial": record["run_id"],
@@ -116,12 +125,22 @@ def table(runs: list[results.Run], unchanged: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def key(run: results.Run) -> str:
+    """What a trial's run is called beside the table: its name and seed."""
+    return f"{run.metrics['run_id']}/{run.metrics['seed']}"
+
+
 def run(
-    chosen: list[str], dataset: datasets.Dataset, study: str | Path, seed: int = 0
-) -> pd.DataFrame:
+    chosen: list[str],
+    dataset: datasets.Dataset,
+    study: str | Path,
+    seed: int = 0,
+    recorded: Path = RECORD,
+) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
     """Train the trials that are not finished, and write trials.csv of all in the study's folder.
 
-    All that have these images and the parameters that the file has now.
+    All that have these images and the parameters that the file has now. Returns the table and what
+    each trial is right about; gains are over the unchanged recipe there, or else in the record.
     """
     trials = {
         name: predecessors.settle(transfer.settle(params), study, seed)
@@ -138,17 +157,42 @@ def run(
         and run.metrics["params"] == trials[run.metrics["run_id"]]
     ]
     found.sort(key=lambda run: (run.metrics["seed"], order.index(run.metrics["run_id"])))
-    made = table(found, trials[order[0]])
+    made = table(found, trials[order[0]], read_right(recorded, data))
     results.save_table(made, results.study_folder(study) / "trials.csv")
-    return made
+    return made, {key(run): claims.right(run) for run in found}
 
 
-def record(made: pd.DataFrame, path: Path = RECORD) -> pd.DataFrame:
-    """Enter rows in the reference's trials.csv, in place of earlier ones of the same trials."""
+def read_right(recorded: Path, data: str) -> dict[str, pd.Series]:
+    """What each recorded trial is right about, of the images with the hash `data`; see `record`."""
+    with contextlib.suppress(OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        with np.load(recorded.with_suffix(".npz"), allow_pickle=False) as file:
+            if str(file["data"]) == data:
+                index = file["index"]
+                return {
+                    name: pd.Series(np.unpackbits(bits, count=len(index)).astype(bool), index)
+                    for name, bits in file.items()
+                    if "/" in name
+                }
+    return {}
+
+
+def record(
+    made: pd.DataFrame, right: dict[str, pd.Series], data: str, path: Path = RECORD
+) -> pd.DataFrame:
+    """Enter rows in the reference's trials.csv, in place of earlier ones of the same trials.
+
+    Beside it trials.npz keeps, a bit for each image of the hash `data`, what every trial is `right`
+    about, so that a trial on another day has a gain.
+    """
+    right = read_right(path, data) | right
     if path.is_file():
         made = pd.concat([pd.read_csv(path), made])
     made = made.drop_duplicates(["trial", "seed"], keep="last")
     results.save_table(made, path)
+    arrays = {name: np.packbits(each.to_numpy(bool)) for name, each in right.items()}
+    index = next(iter(right.values())).index.to_numpy()
+    with results.replacing(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, data=np.array(data), index=index, **arrays)
     return made
 
 
@@ -167,9 +211,13 @@ def _try(options: argparse.Namespace) -> None:
         if why := "synthetic faces" if synthetic else claims.not_fer2013(totals):
             raise ParameterError(f"--record: {options.data} is no reference: {why}")
     study = Path(options.results).absolute()
-    made = run(options.only or list(trials), dataset, study, options.seed)
+    made, right = run(options.only or list(trials), dataset, study, options.seed)
     if options.record:
-        record(made)
+        record(made, right, protocol.content_sha256(dataset))
+    if made["gain"].isna().all() and (made["trial"] != next(iter(trials))).any():
+        print(
+            f"\nno gain without the unchanged recipe of the same seed: --only {next(iter(trials))}"
+        )
     print(f"\n{made[['trial', 'accuracy', 'gain', 'minutes']].to_string(index=False)}")
 
 

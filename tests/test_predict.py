@@ -34,10 +34,15 @@ def test_face_of_a_real_photo_gets_its_probabilities(run, photo, capsys):
     assert shares == sorted(shares, reverse=True)
 
 
-def test_committed_network_predicts_without_a_study(photo, capsys):
+def test_committed_network_predicts_without_a_study(photo, capsys, monkeypatch):
     assert predict.main([str(photo)]) == 0
     said = capsys.readouterr().out
-    assert re.match(r"model FER-Net, seed 0, committed weights, \d\d\.\d% of PublicTest", said)
+    assert re.match(
+        r"model FER-Net, seed 0, committed weights, int8, \d\d\.\d% of PublicTest", said
+    )
+    # the second time no network is loaded
+    monkeypatch.setattr(pretrained, "network", lambda *_: pytest.fail("loaded"))
+    assert predict.main([str(photo)]) == 0 and capsys.readouterr().out == said
     leading = next(line for line in said.splitlines() if line.startswith("    "))
     assert leading.split()[0] == "happiness"  # the astronaut smiles
 

@@ -7,7 +7,16 @@ import shutil
 import numpy as np
 import pytest
 
-from fer_utils import datasets, inference, parameters, pretrained, reference, results, training
+from fer_utils import (
+    datasets,
+    export,
+    inference,
+    parameters,
+    pretrained,
+    reference,
+    results,
+    training,
+)
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +173,25 @@ def test_committed_weights_reach_what_their_record_says(fer2013_path):
         right = predict(dataset.images[part]).argmax(axis=1) == dataset.labels[part]
         recorded = pretrained.record()["scores"][split]["accuracy"]
         assert right.mean() == pytest.approx(recorded, abs=0.002)
+
+
+def test_int8_file_is_the_network_and_is_made_once(kept, dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("FER_CACHE", str(tmp_path))
+    first = export.predictor(pretrained.exported(kept))(dataset.images)
+    whole = inference.of_network(pretrained.network(kept))(dataset.images)
+    assert np.abs(first - whole).max() < 0.02
+    monkeypatch.setattr(export, "converted", lambda *_, **__: pytest.fail("converted again"))
+    np.testing.assert_array_equal(
+        export.predictor(pretrained.exported(kept))(dataset.images), first
+    )
+
+
+def test_int8_file_follows_the_weights_and_needs_no_cache(kept, damaged, tmp_path, monkeypatch):
+    monkeypatch.setenv("FER_CACHE", str(tmp_path / "no folder"))
+    (tmp_path / "no folder").write_text("where a folder should be")
+    before = pretrained.exported(damaged)
+    with np.load(damaged / pretrained.FILE) as file:
+        arrays = dict(file)
+    arrays["weight_0"] = -arrays["weight_0"]
+    np.savez_compressed(damaged / pretrained.FILE, **arrays)
+    assert pretrained.exported(damaged) != before

@@ -6,8 +6,8 @@ import pytest
 from runs import make_run
 from test_datasets import write_csv
 
-from fer_utils import datasets, network_plots, parameters, results, trials
-from fer_utils.distillation import settle
+from fer_utils import claims, datasets, network_plots, parameters, results, trials
+from fer_utils.predecessors import settle
 
 MORE = """
 model: fer_net
@@ -51,7 +51,7 @@ def test_trials_are_trained_once_and_never_see_privatetest(tmp_path, monkeypatch
     read = trials.read
     monkeypatch.setattr(trials, "read", lambda: read(path))
     dataset = datasets.load("synthetic:n=300,seed=1")
-    made = trials.run(["thin"], dataset, tmp_path / "study")
+    made, right = trials.run(["thin"], dataset, tmp_path / "study")
     run = results.read_run(tmp_path / "study/runs/thin/seed_0/publictest")
     scored = {"train", "PublicTest", "PublicTest_views"}
     assert {name.removesuffix("_not_in_training") for name in run.metrics["scores"]} == scored
@@ -61,21 +61,27 @@ def test_trials_are_trained_once_and_never_see_privatetest(tmp_path, monkeypatch
     assert made["change"].tolist() == ["filters: [4, 4]"]
     written = (tmp_path / "study/runs/thin/seed_0/publictest/metrics.json").stat().st_mtime_ns
     trials.run(["thin"], dataset, tmp_path / "study")
+    assert right["thin/0"].mean() == run.test["accuracy"]
     other = datasets.load("synthetic:n=300,seed=2")  # a row of other images is no row of these
-    assert trials.run(["thin"], other, tmp_path / "study", seed=1)["seed"].tolist() == [1]
+    assert trials.run(["thin"], other, tmp_path / "study", seed=1)[0]["seed"].tolist() == [1]
     again = (tmp_path / "study/runs/thin/seed_0/publictest/metrics.json").stat().st_mtime_ns
     assert again == written
 
 
 @pytest.fixture
-def table(tmp_path):
+def runs(tmp_path):
     names = {"protocol": "publictest"}
-    runs = [
+    made = [
         make_run(tmp_path, "fer_net", correct=30, **names),
         make_run(tmp_path, "fer_net", correct=40, seed=1, **names),
     ]
-    for run, name in zip(runs, ("unchanged", "wide"), strict=True):
+    for run, name in zip(made, ("unchanged", "wide"), strict=True):
         run.metrics["run_id"], run.metrics["seed"] = name, 0
+    return made
+
+
+@pytest.fixture
+def table(runs):
     return trials.table(runs, trials.read()["unchanged"])
 
 
@@ -86,12 +92,25 @@ def test_gain_is_over_the_unchanged_recipe_on_the_same_images(table):
     assert network_plots.gains(table).axes[0].get_yticklabels()[0].get_text() == table["change"][1]
 
 
-def test_recorded_rows_stay_until_their_trial_is_run_again(table, tmp_path):
+def test_recorded_rows_stay_until_their_trial_is_run_again(table, runs, tmp_path):
     path = tmp_path / "trials.csv"
-    trials.record(table, path)
-    trials.record(table[1:].assign(minutes=7.0), path)
+    right = {trials.key(run): claims.right(run) for run in runs}
+    trials.record(table, right, "images", path)
+    trials.record(table[1:].assign(minutes=7.0), {"wide/0": right["wide/0"]}, "images", path)
     kept = pd.read_csv(path)
     assert kept["trial"].tolist() == ["unchanged", "wide"] and kept["minutes"].tolist()[1] == 7.0
+
+
+def test_a_trial_on_another_day_has_its_gain_from_the_record(table, runs, tmp_path):
+    path, unchanged = tmp_path / "trials.csv", trials.read()["unchanged"]
+    trials.record(table[:1], {"unchanged/0": claims.right(runs[0])}, "images", path)
+    later = trials.table(runs[1:], unchanged, trials.read_right(path, "images"))
+    assert later.iloc[0].to_dict() == table.iloc[1].to_dict()
+    other = trials.read_right(path, "other images")
+    assert pd.isna(trials.table(runs[1:], unchanged, other)["gain"][0])
+    for damaged in (b"", b"PK no archive"):
+        path.with_suffix(".npz").write_bytes(damaged)
+        assert trials.read_right(path, "images") == {}
 
 
 def test_command_line_names_what_is_wrong(capsys):
@@ -101,8 +120,8 @@ def test_command_line_names_what_is_wrong(capsys):
 
 def test_rows_are_recorded_of_the_whole_of_fer2013_only(table, capsys, monkeypatch, tmp_path):
     kept = []
-    monkeypatch.setattr(trials, "run", lambda *_: table)
-    monkeypatch.setattr(trials, "record", kept.append)
+    monkeypatch.setattr(trials, "run", lambda *_: (table, {}))
+    monkeypatch.setattr(trials, "record", lambda made, *_: kept.append(made))
     assert trials.main(["--data", "synthetic:n=200", "--record"]) == 2
     assert "is no reference: synthetic faces" in capsys.readouterr().err
     path = write_csv(tmp_path / "fer2013.csv", datasets.load("synthetic:n=100,seed=1"))

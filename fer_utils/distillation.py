@@ -21,10 +21,10 @@ def labels(
 
     place = predecessors.checked(settled["teacher"], "distillation.teacher", data, protocol)
     with devices.exact():
-        if (place / "weights.npz").is_file():
+        if settled["teacher"]["file"] in predecessors.FILES:
             predict = inference.of_network(predecessors.network(place))
-        else:  # which may be an ensemble
-            predict = inference.predictor(results.read_run(place))
+        else:
+            predict = inference.predictor(results.read_run(place))  # the ensemble's
         answers = (predict(images) + predict(images[:, :, ::-1])) / 2
     weight = settled["weight"]
     return ((1 - weight) * np.eye(answers.shape[1])[hard] + weight * answers).astype(np.float32)

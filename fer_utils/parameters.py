@@ -171,14 +171,32 @@ def _check_network(content: dict[str, Any], where: str) -> None:
         raise ParameterError(f"{where}: `training.balance` is class_weights, but `training.mixing` "
                              "makes images of two classes; leave one out")  # fmt: skip
     for key, name in predecessors.named(training):
-        if name == content["id"]:
-            raise ParameterError(f"{where}: `training.{key}` is the network itself")
-        if predecessors.is_model(name):
-            _named("models", f"model in {where}, `training.{key}`:", name)
+        _check_predecessor(content, where, key, name)
+    if training.get("start_from") and training.get("weights"):
+        raise ParameterError(f"{where}: `training.start_from` and `training.weights` both say what "
+                             "training starts from; leave one out")  # fmt: skip
     for name in content.get("classes") or []:
         if name.lower() not in images.EMOTION_FOLDERS:
             known = ", ".join(datasets.EMOTIONS)
             raise ParameterError(f"{where}: unknown class '{name}'; known are {known}")
+
+
+def _check_predecessor(content: dict[str, Any], where: str, key: str, name: Any) -> None:
+    """A model that is named by its id can be what the network builds on, under its protocol."""
+    from fer_utils import predecessors
+
+    if content["protocol"] not in predecessors.PARTS:
+        raise ParameterError(f"{where}: `training.{key}` is for protocols that train on all of "
+                             f"Training, {', '.join(predecessors.PARTS)}, not for "
+                             f"{content['protocol']}")  # fmt: skip
+    if not isinstance(name, str) or not predecessors.is_model(name):
+        return
+    if name == content["id"]:
+        raise ParameterError(f"{where}: `training.{key}` is the network itself")
+    other = read_yaml(_named("models", f"model in {where}, `training.{key}`:", name))
+    if "builder" not in other and (key == "start_from" or "members" not in other):
+        kind = "network" if key == "start_from" else "network or ensemble of networks"
+        raise ParameterError(f"{where}: `training.{key}`: {name} is no {kind}")
 
 
 def profile(name: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,13 @@ from fer_utils.parameters import ROOT, ParameterError
 if TYPE_CHECKING:
     import keras
 
-OF_TRAINING = ("official", "publictest", "kaggle")  # protocols that train on the same images
-FILES = ("metrics.json", "model.keras", "weights.npz")  # a run's network, or the committed one
+# of the protocols that train on the same images: what each selects on, and what it tests on
+PARTS = {
+    "official": ({"PublicTest"}, {"PrivateTest"}),
+    "publictest": ({"PublicTest"}, {"PublicTest"}),
+    "kaggle": ({"PublicTest", "PrivateTest"}, {"PublicTest", "PrivateTest"}),
+}
+FILES = ("model.keras", "weights.npz")  # a run's network, or the committed one
 _places: dict[str, Path] = {}  # of local runs, by content; records keep no path
 
 
@@ -27,23 +32,15 @@ def named(training: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield "start_from", told
 
 
-def settle(params: dict[str, Any], study: str | Path, seed: int = 0) -> dict[str, Any]:
-    """Parameters with what the predecessors are in place of their names.
-
-    A name is the folder of a run or the id of a model, of which the study's finished run of the
-    same seed is meant, or else its first; it becomes {"run", "sha256"}. ParameterError if there is
-    none.
-    """
-    training = dict(params["training"])
-    for key, asked in named(training):
-        if isinstance(asked, dict):
-            continue
-        settled = _settled(f"{params['id']}: training.{key} is {asked}", asked, params, study, seed)
+def replaced(training: dict[str, Any], by: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """A recipe with `by(key, what it says)` in place of what each key of `named` says."""
+    made = dict(training)
+    for key, told in named(training):
         if key == "start_from":
-            training["start_from"] = settled
+            made[key] = by(key, told)
         else:
-            training["distillation"] = training["distillation"] | {"teacher": settled}
-    return params | {"training": training}
+            made["distillation"] = training["distillation"] | {"teacher": by(key, told)}
+    return made
 
 
 def is_model(name: str) -> bool:
@@ -51,37 +48,58 @@ def is_model(name: str) -> bool:
     return "/" not in name
 
 
-def _settled(
-    told: str, asked: str, params: dict[str, Any], study: str | Path, seed: int
-) -> dict[str, str]:
-    place = _place(asked, study, seed)
-    files = [path for name in FILES if (path := place / name).is_file()]
-    if len(files) < 2 and not _members(place):
-        if is_model(asked):
+def model_of(told: str | dict[str, str]) -> str:
+    """The model whose run a predecessor is, settled or not."""
+    if isinstance(told, dict):
+        return told["run"].split("/")[0]
+    return told if is_model(told) else Path(told).parent.name
+
+
+def settle(
+    params: dict[str, Any], study: str | Path, seed: int = 0, coming: Container[str] = ()
+) -> dict[str, Any]:
+    """Parameters with what the predecessors are in place of their names.
+
+    A name is the folder of a run or the id of a model, of which the study's finished run of the
+    same seed is meant; a teacher may be of another seed, then it is the first. It becomes {"run",
+    "file", "sha256"}; the models in `coming` stay names. ParameterError if there is none.
+    """
+
+    def place(key: str, asked: Any) -> Any:
+        if isinstance(asked, dict) or asked in coming:
+            return asked
+        return _settled(params["id"], key, asked, study, seed)
+
+    return params | {"training": replaced(params["training"], place)}
+
+
+def _settled(id: str, key: str, asked: str, study: str | Path, seed: int) -> dict[str, str]:
+    told = f"{id}: training.{key} is {asked}"
+    if is_model(asked):
+        runs = results.finished_runs(study, [asked])
+        of_seed = [run for run in runs if run.metrics["seed"] == seed]
+        runs = of_seed if key == "start_from" else of_seed + runs
+        if not runs:
+            of = f" of seed {seed}" * bool(seed)
             raise ParameterError(
-                f"{told}, of which {study} has no finished run; run it first, or with it: "
-                f"--only {asked} {params['id']}"
+                f"{told}, of which {study} has no finished run{of}; run it first, or with it: "
+                f"--only {asked} {id}"
             )
-        raise ParameterError(f"{told}, but {place} holds no finished network or ensemble")
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-    _places[digest] = place
-    return {"run": "/".join(place.parts[-2:]), "sha256": digest}
-
-
-def _place(asked: str, study: str | Path, seed: int) -> Path:
-    if not is_model(asked):
+        place = runs[0].folder.resolve()
+    else:
         place = Path(asked).expanduser()
-        return place if place.is_absolute() else ROOT / place
-    runs = results.finished_runs(study, [asked])
-    runs.sort(key=lambda run: run.metrics["seed"] != seed)
-    return next((run.folder for run in runs), results.run_folder(study, asked, seed)).resolve()
-
-
-def _members(place: Path) -> dict[str, str]:
+        place = place if place.is_absolute() else ROOT / place
+    file = next((name for name in FILES if (place / name).is_file()), "")
     try:
-        return _record(place)["model"].get("members", {})
-    except (OSError, ValueError, KeyError):
-        return {}
+        ensemble = bool(_record(place)["model"].get("members"))
+    except (OSError, ValueError, KeyError, TypeError):
+        file, ensemble = "", False
+    if not file and not ensemble:
+        raise ParameterError(f"{told}, but {place} holds no finished network or ensemble")
+    content = [(place / name).read_bytes() for name in ("metrics.json", file) if name]
+    digest = hashlib.sha256(b"".join(content)).hexdigest()
+    _places[digest] = place
+    return {"run": "/".join(place.parts[-2:]), "file": file or "metrics.json", "sha256": digest}
 
 
 def _record(place: Path) -> dict[str, Any]:
@@ -92,36 +110,59 @@ def checked(settled: dict[str, str], key: str, data: str, protocol: str) -> Path
     """The folder of a settled predecessor that knows no image which the new network is tested on.
 
     `data` is the hash of the images and `protocol` what they are split by: ParameterError, which
-    names the `key`, for a run that was trained on others than the new one is.
+    names the `key`, for a run that was trained on others than the new one is, or that was selected
+    on images which test the new one.
     """
     place = _places[settled["sha256"]]
     record = _record(place)
     other = record["protocol"]["name"]
-    if record["data"]["content_sha256"] != data or not {protocol, other} <= {*OF_TRAINING}:
+    if record["data"]["content_sha256"] != data or not {protocol, other} <= {*PARTS}:
         raise ParameterError(
             f"training.{key}: the run {place} may know this network's test images, as "
             f"it has other data or parts of it (protocol {other}, here {protocol}); give one that "
             "was trained on the Training images of this data, for a network that is, too"
         )
+    chosen = any(_selected(one) for one in (record, *_members(place, record)))
+    if chosen and other != protocol and PARTS[other][0] & PARTS[protocol][1]:
+        raise ParameterError(
+            f"training.{key}: the run {place} was selected on images that test this network "
+            f"(protocol {other}, here {protocol}); give one of the same protocol"
+        )
     return place
+
+
+def _selected(record: dict[str, Any]) -> bool:
+    return not record["protocol"]["selected_on"].startswith("nothing")
+
+
+def _members(place: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
+    return [_record(place.parents[2] / member) for member in record["model"].get("members", ())]
 
 
 def network(place: Path) -> keras.Model:
     """The network of a run's folder, or the one that is committed there."""
     from fer_utils import inference, pretrained
 
-    if (place / pretrained.FILE).is_file():
-        return pretrained.network(place)
-    return inference.network(results.read_run(place))
+    if (place / "model.keras").is_file():
+        return inference.network(results.read_run(place))
+    return pretrained.network(place)
 
 
-def start(made: keras.Model, settled: dict[str, str], data: str, protocol: str) -> None:
-    """Give a new network all weights of a settled run; ParameterError if they do not fit it."""
-    place = checked(settled, "start_from", data, protocol)
+def start(made: keras.Model, params: dict[str, Any], data: str) -> None:
+    """Give a new network all weights of the run that its settled parameters start from.
+
+    ParameterError if they do not fit it, or were trained on pixels of another scaling.
+    """
+    place = checked(params["training"]["start_from"], "start_from", data, params["protocol"])
+    scaling, theirs = params["training"]["pixels"], _record(place)["params"]["training"]["pixels"]
+    if theirs != scaling:
+        raise ParameterError(
+            f"training.start_from: the network of {place} takes pixels: {theirs}, this one "
+            f"{scaling}"
+        )
     with devices.exact():
         weights = network(place).get_weights()
-    theirs, ours = ([array.shape for array in of] for of in (weights, made.get_weights()))
-    if theirs != ours:
+    if [array.shape for array in weights] != [array.shape for array in made.get_weights()]:
         raise ParameterError(
             f"training.start_from: the network of {place} has other layers than this one; give one "
             "of the same builder and options"

@@ -6,6 +6,8 @@ python -m fer_utils.predict IMAGE ... [--model RUN]
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -14,7 +16,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fer_utils import commands, devices, export, parameters, preprocess, pretrained, results
+from fer_utils import (
+    cache,
+    commands,
+    devices,
+    export,
+    models,
+    parameters,
+    preprocess,
+    pretrained,
+    results,
+)
 from fer_utils.fer2013 import DataError
 
 STUDIES = ("full", "quick", "demo")  # where a run is looked for, in this order
@@ -60,6 +72,32 @@ def _chosen(model: str) -> results.Run:
     )
 
 
+def committed_in_int8(folder: Path) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Probabilities of images by the committed network as a TensorFlow Lite file of int8 weights.
+
+    The file is made when it is first asked for and kept in the cache, so that later no Keras is
+    loaded. None where Keras does not run on TensorFlow, which alone converts.
+    """
+    builder = models.source(pretrained.record(folder)["params"]["builder"])
+    digest = hashlib.sha256(results.code_sha256(("export", "pretrained"), builder).encode())
+    with contextlib.suppress(OSError):  # which loading the network tells of
+        digest.update((folder / pretrained.FILE).read_bytes())
+    kept = cache.cache_folder()
+    place = kept and kept / f"{folder.parent.name}-{digest.hexdigest()[:24]}.tflite"
+    with contextlib.suppress(OSError, ValueError):  # there is none, or it is damaged: made anew
+        if place:
+            return export.predictor(place)
+    if not export.possible():
+        return None
+    content = export.converted(pretrained.network(folder), int8=True)
+    if place:
+        with contextlib.suppress(OSError):  # a full or read-only disk costs time alone
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with cache.replacing(place) as file:
+                file.write(content)
+    return export.predictor(content)
+
+
 def _predictor(model: str | None) -> tuple[Callable[[np.ndarray], np.ndarray], results.Run, str]:
     """What predicts, the run it is from, and what the model is to be called."""
     from fer_utils import inference
@@ -69,9 +107,9 @@ def _predictor(model: str | None) -> tuple[Callable[[np.ndarray], np.ndarray], r
     if model is None or (committed / pretrained.FILE).is_file():
         run = results.Run(committed, pretrained.record(committed))
         name = f"{run.label}, committed weights"
-        if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":  # which alone converts
-            return inference.of_network(pretrained.network(committed)), run, name
-        return export.predictor(pretrained.exported(committed)), run, f"{name}, int8"
+        if predict := committed_in_int8(committed):
+            return predict, run, f"{name}, int8"
+        return inference.of_network(pretrained.network(committed)), run, name
     run = _chosen(model)
     if export.read_int8(run):  # a quarter of the size, and quicker to load
         return export.predictor(run.folder / export.INT8_FILE), run, f"{run.label}, int8 weights"

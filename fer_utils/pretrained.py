@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import zipfile
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer_utils import cache, datasets, devices, export, inference, models, parameters, results
+from fer_utils import datasets, devices, inference, models, parameters, results
 from fer_utils.protocol import Task
 
 if TYPE_CHECKING:
@@ -78,28 +77,6 @@ def network(folder: Path = RUN) -> keras.Model:
             "git checkout brings the committed file back"
         ) from None
     return made
-
-
-def exported(folder: Path = RUN) -> bytes:
-    """The committed network in the form of TensorFlow Lite with int8 weights.
-
-    Made when it is first asked for and kept in the cache, so that later it needs no Keras.
-    """
-    builder = models.source(record(folder)["params"]["builder"])
-    digest = hashlib.sha256(results.code_sha256(("export", "pretrained"), builder).encode())
-    with contextlib.suppress(OSError):  # which `network` tells of
-        digest.update((folder / FILE).read_bytes())
-    kept = cache.cache_folder()
-    place = kept and kept / f"{folder.parent.name}-{digest.hexdigest()[:24]}.tflite"
-    if place and place.is_file():
-        return place.read_bytes()
-    content = export.converted(network(folder), int8=True)
-    if place:
-        with contextlib.suppress(OSError):  # a full or read-only disk costs time alone
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with cache.replacing(place) as file:
-                file.write(content)
-    return content
 
 
 def available() -> bool:

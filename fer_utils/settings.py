@@ -58,7 +58,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     models, chapters = _selection(options, profile, source, folder, finished)
     complete = {name: _complete(name, profile_name) for name in models}
     _check_members(complete, finished, profile["seeds"])
-    _check_predecessors(complete, folder)
+    _check_predecessors(complete, folder, profile["seeds"])
     for name in _ensembles_of(models, finished):  # finished ones follow their members
         more = complete | {name: _complete(name, profile_name)}
         with contextlib.suppress(ParameterError):  # or stay what they are
@@ -230,11 +230,13 @@ def _check_members(
                 )
 
 
-def _check_predecessors(complete: dict[str, list[dict[str, Any]]], folder: Path) -> None:
+def _check_predecessors(
+    complete: dict[str, list[dict[str, Any]]], folder: Path, seeds: list[int]
+) -> None:
     """ParameterError for a network that builds on one that is neither finished nor selected."""
     for params, *_ in complete.values():
-        if not {*models_before([params])} & {*complete}:
-            predecessors.settle(params, folder)
+        for seed in seeds:
+            predecessors.settle(params, folder, seed, coming=complete)
 
 
 def models_before(complete: list[dict[str, Any]]) -> list[str]:

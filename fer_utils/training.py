@@ -281,8 +281,10 @@ class Training:
 
         network = self._network()
         transfer.load(network, self.recipe["weights"])
-        if told := self.recipe["start_from"]:
-            predecessors.start(network, told, self.task.identity["data"], self.params["protocol"])
+        for key, told in predecessors.named(self.recipe):
+            self.say(f"{key}: {told['run']}, {told['file']}")
+        if self.recipe["start_from"]:
+            predecessors.start(network, self.params, self.task.identity["data"])
         # a frozen base sees every image once, so its features are as good as the images
         altered = self.recipe["augmentation"] or self.recipe["mixing"]
         if altered or not transfer.frozen(network):

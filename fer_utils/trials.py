@@ -6,7 +6,8 @@ python -m fer_utils.trials --data PATH [--only NAME ...] [--record]
 from __future__ import annotations
 
 import argparse
-import contextlib
+import hashlib
+import json
 import sys
 import zipfile
 from pathlib import Path
@@ -22,7 +23,6 @@ from fer_utils import (
     devices,
     parameters,
     predecessors,
-    protocol,
     results,
     training,
     transfer,
@@ -74,35 +74,26 @@ def change(params: dict[str, Any], other: dict[str, Any]) -> str:
         for key in sorted(params[part].keys() | other[part].keys())
         if params[part].get(key) != other[part].get(key)
     }
-    for key, told in predecessors.named(changed):  # in a table a run's name will do
-        changed |= (
-            {key: told["run"]}
-            if key == "start_from"
-            else {"distillation": changed["distillation"] | {"teacher": told["run"]}}
-        )
+    changed = predecessors.replaced(changed, lambda _, told: told["run"])  # which tells enough
     written = yaml.safe_dump(changed, default_flow_style=True, width=1000, sort_keys=False)
     return written.strip()[1:-1]
 
 
 def table(
-    runs: list[results.Run], unchanged: dict[str, Any], kept: dict[str, pd.Series] | None = None
+    runs: list[results.Run], unchanged: dict[str, Any], bases: dict[str, pd.Series]
 ) -> pd.DataFrame:
     """The rows of trials.csv: accuracy on PublicTest, gain over the unchanged recipe, cost.
 
     Intervals are 95 %: Wilson for an accuracy; for a gain over the unchanged recipe of the same
-    seed, paired on the same images, where it is among the `runs` or in the record, whose images
-    that each trial was right about `kept` has.
+    seed, where it is among the `bases` (`right_about`), paired on the same images.
     """
-    name = unchanged["id"]
-    known = dict(kept or {}) | {key(run): claims.right(run) for run in runs}
     rows = []
     for run in runs:
         record, test = run.metrics, run.test
         views = record["scores"].get(record["protocol"]["test"] + VIEWS, {})
-        base, own = known.get(f"{name}/{record['seed']}"), known[key(run)]
-        gain = (None,) * 3
-        if record["run_id"] != name and base is not None and base.index.equals(own.index):
-            gain = claims.difference(own, base)
+        base, gain = bases.get(_identity(record | {"params": unchanged})), (None,) * 3
+        if record["run_id"] != unchanged["id"] and base is not None:
+            gain = claims.difference(claims.right(run), base)
         rows.append(
             {
                 "trial": record["run_id"],
@@ -125,9 +116,14 @@ def table(
     return pd.DataFrame(rows)
 
 
-def key(run: results.Run) -> str:
-    """What a trial's run is called beside the table: its name and seed."""
-    return f"{run.metrics['run_id']}/{run.metrics['seed']}"
+def right_about(runs: list[results.Run]) -> dict[str, pd.Series]:
+    """Which images each run is right about, by a hash of its parameters, seed and images."""
+    return {_identity(run.metrics): claims.right(run) for run in runs}
+
+
+def _identity(record: dict[str, Any]) -> str:
+    of = [record["params"], record["seed"], record["data"]["content_sha256"]]
+    return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def run(
@@ -135,12 +131,13 @@ def run(
     dataset: datasets.Dataset,
     study: str | Path,
     seed: int = 0,
-    recorded: Path = RECORD,
+    known: dict[str, pd.Series] | None = None,
 ) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
     """Train the trials that are not finished, and write trials.csv of all in the study's folder.
 
-    All that have these images and the parameters that the file has now. Returns the table and what
-    each trial is right about; gains are over the unchanged recipe there, or else in the record.
+    All that have these images and the parameters that the file has now. Gains are over the
+    unchanged recipe's runs there, or else over those that are `known`; what the former are right
+    about comes with the table.
     """
     trials = {
         name: predecessors.settle(transfer.settle(params), study, seed)
@@ -157,42 +154,51 @@ def run(
         and run.metrics["params"] == trials[run.metrics["run_id"]]
     ]
     found.sort(key=lambda run: (run.metrics["seed"], order.index(run.metrics["run_id"])))
-    made = table(found, trials[order[0]], read_right(recorded, data))
+    bases = right_about([run for run in found if run.metrics["run_id"] == order[0]])
+    made = table(found, trials[order[0]], {**(known or {}), **bases})
     results.save_table(made, results.study_folder(study) / "trials.csv")
-    return made, {key(run): claims.right(run) for run in found}
+    return made, bases
 
 
-def read_right(recorded: Path, data: str) -> dict[str, pd.Series]:
-    """What each recorded trial is right about, of the images with the hash `data`; see `record`."""
-    with contextlib.suppress(OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-        with np.load(recorded.with_suffix(".npz"), allow_pickle=False) as file:
-            if str(file["data"]) == data:
-                index = file["index"]
-                return {
-                    name: pd.Series(np.unpackbits(bits, count=len(index)).astype(bool), index)
-                    for name, bits in file.items()
-                    if "/" in name
-                }
-    return {}
+def recorded(path: Path = RECORD) -> dict[str, pd.Series]:
+    """What recorded runs of the unchanged recipe are right about, from trials.npz beside the table.
+
+    ResultError for a damaged file.
+    """
+    path = path.with_suffix(".npz")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        return {
+            name: pd.Series(np.unpackbits(bits, count=len(index)).astype(bool), index)
+            for name, bits in arrays.items()
+            if (index := arrays.get(f"{name}/index")) is not None
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise results.ResultError(
+            f"{path}: cannot be read ({error}); git checkout brings the committed file back"
+        ) from None
 
 
-def record(
-    made: pd.DataFrame, right: dict[str, pd.Series], data: str, path: Path = RECORD
-) -> pd.DataFrame:
+def record(made: pd.DataFrame, bases: dict[str, pd.Series], path: Path = RECORD) -> pd.DataFrame:
     """Enter rows in the reference's trials.csv, in place of earlier ones of the same trials.
 
-    Beside it trials.npz keeps, a bit for each image of the hash `data`, what every trial is `right`
+    Beside it trials.npz keeps, a bit for each image, what the unchanged recipe's runs are right
     about, so that a trial on another day has a gain.
     """
-    right = read_right(path, data) | right
+    bases = recorded(path) | bases
     if path.is_file():
         made = pd.concat([pd.read_csv(path), made])
     made = made.drop_duplicates(["trial", "seed"], keep="last")
     results.save_table(made, path)
-    arrays = {name: np.packbits(each.to_numpy(bool)) for name, each in right.items()}
-    index = next(iter(right.values())).index.to_numpy()
-    with results.replacing(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, data=np.array(data), index=index, **arrays)
+    if bases:
+        arrays = {name: np.packbits(right.to_numpy(bool)) for name, right in bases.items()}
+        arrays |= {f"{name}/index": right.index.to_numpy() for name, right in bases.items()}
+        path = path.with_suffix(".npz")
+        with results.replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, **arrays)
     return made
 
 
@@ -211,13 +217,13 @@ def _try(options: argparse.Namespace) -> None:
         if why := "synthetic faces" if synthetic else claims.not_fer2013(totals):
             raise ParameterError(f"--record: {options.data} is no reference: {why}")
     study = Path(options.results).absolute()
-    made, right = run(options.only or list(trials), dataset, study, options.seed)
+    chosen = options.only or list(trials)
+    made, bases = run(chosen, dataset, study, options.seed, recorded())
     if options.record:
-        record(made, right, protocol.content_sha256(dataset))
-    if made["gain"].isna().all() and (made["trial"] != next(iter(trials))).any():
-        print(
-            f"\nno gain without the unchanged recipe of the same seed: --only {next(iter(trials))}"
-        )
+        record(made, bases)
+    first = next(iter(trials))
+    if made["gain"].isna().any() and first not in {*made["trial"]}:
+        print(f"\nno gain without the unchanged recipe of the same seed: --only {first}")
     print(f"\n{made[['trial', 'accuracy', 'gain', 'minutes']].to_string(index=False)}")
 
 

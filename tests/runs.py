@@ -46,6 +46,7 @@ def make_run(
         "data": {
             "kind": "csv", "source": "fer2013.csv", "sha256": "a" * 64, "pixels_sha256": pixels,
             "synthetic": synthetic, "counts": {"PrivateTest": {"anger": n}},
+            "content_sha256": pixels,
             "totals": totals or {"Training": 28709, "PublicTest": 3589, "PrivateTest": 3589},
         },
         "protocol": {

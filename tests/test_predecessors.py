@@ -4,12 +4,15 @@ import shutil
 
 import numpy as np
 import pytest
+from runs import make_run
 
 from fer_utils import (
+    claims,
     datasets,
     distillation,
     ensemble,
     inference,
+    models,
     parameters,
     predecessors,
     training,
@@ -91,7 +94,7 @@ def test_the_loss_is_that_of_the_shared_labels(dataset, teacher, tmp_path):
     assert found.history["loss"][0] != pytest.approx(plain.history["loss"][0], 1e-3)
 
 
-def test_a_model_as_teacher_is_its_first_run_in_the_study(teacher):
+def test_a_model_as_teacher_is_the_run_that_its_folder_names(teacher):
     study = teacher.folder.parents[2]
     by_folder = thin(teacher.folder)
     told = {"distillation": {"teacher": "fer_net", "weight": 0.7}}
@@ -135,28 +138,88 @@ def going_on(folder, **changes):
 
 
 def test_training_starts_from_the_weights_of_a_finished_run(dataset, teacher, tmp_path):
+    said = []
     still = {"learning_rate": 1e-9, "weight_decay": None, "weight_average": None}
-    found = trained(going_on(teacher.folder, **still), dataset, tmp_path)
+    params = going_on(teacher.folder, **still)
+    found = training.run(params, dataset, tmp_path, say=said.append)
     told = found.metrics["params"]["training"]["start_from"]
-    assert told["run"] == "fer_net/seed_0" and len(told["sha256"]) == 64
+    assert (told["run"], told["file"]) == ("fer_net/seed_0", "model.keras")
+    assert "start_from: fer_net/seed_0, model.keras" in said
     ours, theirs = (predecessors.network(run.folder) for run in (found, teacher))
     for our, their in zip(ours.trainable_weights, theirs.trainable_weights, strict=True):
         np.testing.assert_allclose(our, their, atol=1e-5)
+    fresh = models.build("fer_net", **THIN)
+    settled = found.metrics["params"]
+    predecessors.start(fresh, settled, teacher.metrics["data"]["content_sha256"])
+    for our, their in zip(fresh.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_array_equal(our, their)  # statistics of the normalisation, too
 
 
-def test_a_start_of_other_layers_or_images_is_refused(dataset, teacher, tmp_path):
+def test_a_start_of_other_layers_pixels_or_images_is_refused(dataset, teacher, tmp_path):
     wider = parameters.merge(going_on(teacher.folder), {"options": {"filters": [8, 4]}})
     with pytest.raises(parameters.ParameterError, match="start_from: the network of .* has other"):
         trained(wider, dataset, tmp_path)
+    rescaled = going_on(teacher.folder, pixels="rescale")
+    with pytest.raises(parameters.ParameterError, match="pixels: standardize, this one rescale"):
+        trained(rescaled, dataset, tmp_path)
     others = datasets.load("synthetic:n=300,seed=2")
     with pytest.raises(parameters.ParameterError, match="training.start_from: .* may know this"):
         trained(going_on(teacher.folder), others, tmp_path)
 
 
-def test_a_model_to_build_on_is_the_run_of_the_same_seed_or_the_first(teacher):
+def test_a_network_selected_on_the_images_of_the_test_is_refused(tmp_path):
+    def checked(own, other):
+        run = make_run(tmp_path, "light_cnn", protocol=other)
+        (run.folder / "model.keras").write_text("a network")
+        params = thin(run.folder) | {"protocol": own}
+        settled = predecessors.settle(params, tmp_path)["training"]["distillation"]["teacher"]
+        return predecessors.checked(settled, "distillation.teacher", "a" * 64, own)
+
+    with pytest.raises(parameters.ParameterError, match="selected on images that test"):
+        checked("official", "kaggle")
+    with pytest.raises(parameters.ParameterError, match="selected on images that test"):
+        checked("publictest", "official")
+    assert checked("official", "official").name == "seed_0"
+    assert checked("kaggle", "kaggle").name == "kaggle"
+
+
+def test_a_model_to_start_from_is_the_run_of_the_same_seed_and_a_teacher_may_be_the_first(teacher):
     study = teacher.folder.parents[2]
-    plain = thin(start_from="pipeline_cnn")
-    named = parameters.merge(plain, {"training": {"start_from": "fer_net"}})
-    places = [predecessors.settle(named, study, seed) for seed in (0, 1, 2)]
-    runs = [params["training"]["start_from"]["run"] for params in places]
-    assert runs == ["fer_net/seed_0", "fer_net/seed_1", "fer_net/seed_0"]
+    told = {"start_from": "fer_net", "distillation": {"teacher": "fer_net", "weight": 0.7}}
+    named = parameters.merge(thin(), {"training": told, "id": "a_child"})
+    places = [predecessors.settle(named, study, seed)["training"] for seed in (0, 1)]
+    runs = [place["start_from"]["run"] for place in places]
+    assert runs == [place["distillation"]["teacher"]["run"] for place in places]
+    assert runs == ["fer_net/seed_0", "fer_net/seed_1"]
+    with pytest.raises(parameters.ParameterError, match="no finished run of seed 2; .*--only"):
+        predecessors.settle(named, study, 2)
+    taught = parameters.merge(named, {"training": {"start_from": None}})
+    settled = predecessors.settle(taught, study, 2)["training"]["distillation"]
+    assert settled["teacher"]["run"] == "fer_net/seed_0"
+    assert predecessors.settle(named, study, 2, coming=["fer_net"]) == named
+
+
+@pytest.mark.parametrize(
+    ("model", "training", "message"),
+    [
+        ("fer_net", {"start_from": "hog_svm"}, "start_from`: hog_svm is no network"),
+        ("fer_net", {"start_from": "fer_net_ensemble"}, "fer_net_ensemble is no network"),
+        ("fer_net", {"distillation": {"teacher": "hog_svm", "weight": 0.5}}, "hog_svm is no net"),
+        ("deep_cnn", {"start_from": "basic_cnn"}, "official, publictest, kaggle, not for holdout"),
+        ("resnet50", {"start_from": "fer_net"}, "both say what training starts from"),
+    ],
+)
+def test_what_cannot_be_built_on_is_refused_before_anything_runs(model, training, message):
+    own = {"protocol": "paper"} if model == "deep_cnn" else {}
+    with pytest.raises(parameters.ParameterError, match=message):
+        parameters.model(model, **own, **training)
+
+
+def test_a_recorded_run_that_builds_on_another_is_not_taken_for_cut(tmp_path):
+    told = {"run": "fer_net/seed_0", "sha256": "0" * 64}
+    teacher = {"distillation": {"teacher": told, "weight": 0.7}}
+    run = make_run(tmp_path, "fer_net_distilled", start_from=told, **teacher)
+    assert claims.shortened([run]) == []
+    other = {"start_from": told | {"run": "deep_cnn/seed_0"}}
+    run = make_run(tmp_path, "fer_net_distilled", **other, **teacher)
+    assert claims.shortened([run]) == ["FER-Net, distilled"]

@@ -9,9 +9,9 @@ import pytest
 
 from fer_utils import (
     datasets,
-    export,
     inference,
     parameters,
+    predict,
     pretrained,
     reference,
     results,
@@ -177,21 +177,29 @@ def test_committed_weights_reach_what_their_record_says(fer2013_path):
 
 def test_int8_file_is_the_network_and_is_made_once(kept, dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("FER_CACHE", str(tmp_path))
-    first = export.predictor(pretrained.exported(kept))(dataset.images)
+    first = predict.committed_in_int8(kept)(dataset.images)
     whole = inference.of_network(pretrained.network(kept))(dataset.images)
     assert np.abs(first - whole).max() < 0.02
-    monkeypatch.setattr(export, "converted", lambda *_, **__: pytest.fail("converted again"))
-    np.testing.assert_array_equal(
-        export.predictor(pretrained.exported(kept))(dataset.images), first
-    )
+    monkeypatch.setattr(pretrained, "network", lambda _: pytest.fail("converted again"))
+    np.testing.assert_array_equal(predict.committed_in_int8(kept)(dataset.images), first)
 
 
-def test_int8_file_follows_the_weights_and_needs_no_cache(kept, damaged, tmp_path, monkeypatch):
-    monkeypatch.setenv("FER_CACHE", str(tmp_path / "no folder"))
-    (tmp_path / "no folder").write_text("where a folder should be")
-    before = pretrained.exported(damaged)
-    with np.load(damaged / pretrained.FILE) as file:
-        arrays = dict(file)
+def test_int8_file_follows_the_weights_and_a_damaged_one_is_made_anew(
+    damaged, dataset, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("FER_CACHE", str(tmp_path / "cache"))
+    before = predict.committed_in_int8(damaged)(dataset.images)
+    (file,) = (tmp_path / "cache").iterdir()
+    file.write_bytes(b"no network")
+    np.testing.assert_array_equal(predict.committed_in_int8(damaged)(dataset.images), before)
+    with np.load(damaged / pretrained.FILE) as weights:
+        arrays = dict(weights)
     arrays["weight_0"] = -arrays["weight_0"]
     np.savez_compressed(damaged / pretrained.FILE, **arrays)
-    assert pretrained.exported(damaged) != before
+    assert np.abs(predict.committed_in_int8(damaged)(dataset.images) - before).max() > 1e-3
+
+
+def test_int8_file_needs_no_cache(kept, dataset, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("where a folder should be")
+    monkeypatch.setenv("FER_CACHE", str(tmp_path / "file"))
+    assert predict.committed_in_int8(kept)(dataset.images[:1]).shape == (1, 7)

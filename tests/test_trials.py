@@ -6,7 +6,7 @@ import pytest
 from runs import make_run
 from test_datasets import write_csv
 
-from fer_utils import claims, datasets, network_plots, parameters, results, trials
+from fer_utils import datasets, network_plots, parameters, results, trials
 from fer_utils.predecessors import settle
 
 MORE = """
@@ -51,7 +51,7 @@ def test_trials_are_trained_once_and_never_see_privatetest(tmp_path, monkeypatch
     read = trials.read
     monkeypatch.setattr(trials, "read", lambda: read(path))
     dataset = datasets.load("synthetic:n=300,seed=1")
-    made, right = trials.run(["thin"], dataset, tmp_path / "study")
+    made, bases = trials.run(["thin"], dataset, tmp_path / "study")
     run = results.read_run(tmp_path / "study/runs/thin/seed_0/publictest")
     scored = {"train", "PublicTest", "PublicTest_views"}
     assert {name.removesuffix("_not_in_training") for name in run.metrics["scores"]} == scored
@@ -61,7 +61,7 @@ def test_trials_are_trained_once_and_never_see_privatetest(tmp_path, monkeypatch
     assert made["change"].tolist() == ["filters: [4, 4]"]
     written = (tmp_path / "study/runs/thin/seed_0/publictest/metrics.json").stat().st_mtime_ns
     trials.run(["thin"], dataset, tmp_path / "study")
-    assert right["thin/0"].mean() == run.test["accuracy"]
+    assert not bases  # the unchanged recipe was not run
     other = datasets.load("synthetic:n=300,seed=2")  # a row of other images is no row of these
     assert trials.run(["thin"], other, tmp_path / "study", seed=1)[0]["seed"].tolist() == [1]
     again = (tmp_path / "study/runs/thin/seed_0/publictest/metrics.json").stat().st_mtime_ns
@@ -82,35 +82,50 @@ def runs(tmp_path):
 
 @pytest.fixture
 def table(runs):
-    return trials.table(runs, trials.read()["unchanged"])
+    return trials.table(runs, unchanged(runs), trials.right_about(runs[:1]))
+
+
+def unchanged(runs, **training):
+    params = runs[0].metrics["params"] | {"id": "unchanged"}
+    runs[0].metrics["params"] = params  # which make_run calls by its model
+    return parameters.merge(params, {"training": training})
 
 
 def test_gain_is_over_the_unchanged_recipe_on_the_same_images(table):
     assert table["accuracy"].tolist() == [30 / 60, 40 / 60]
     assert pd.isna(table["gain"][0]) and table["gain"][1] == pytest.approx(10 / 60)
     assert table["gain_low"][1] < table["gain"][1] < table["gain_high"][1]
-    assert network_plots.gains(table).axes[0].get_yticklabels()[0].get_text() == table["change"][1]
+
+
+def test_changes_are_drawn_by_what_they_are(runs):
+    made = trials.table(runs, trials.read()["unchanged"], trials.right_about(runs[:1]))
+    made["gain"] = [None, 0.1]
+    assert network_plots.gains(made).axes[0].get_yticklabels()[0].get_text() == made["change"][1]
 
 
 def test_recorded_rows_stay_until_their_trial_is_run_again(table, runs, tmp_path):
-    path = tmp_path / "trials.csv"
-    right = {trials.key(run): claims.right(run) for run in runs}
-    trials.record(table, right, "images", path)
-    trials.record(table[1:].assign(minutes=7.0), {"wide/0": right["wide/0"]}, "images", path)
+    path, bases = tmp_path / "trials.csv", trials.right_about(runs[:1])
+    trials.record(table, bases, path)
+    trials.record(table[1:].assign(minutes=7.0), {}, path)
     kept = pd.read_csv(path)
     assert kept["trial"].tolist() == ["unchanged", "wide"] and kept["minutes"].tolist()[1] == 7.0
+    (right,) = trials.recorded(path).values()
+    assert right.equals(*bases.values())
 
 
 def test_a_trial_on_another_day_has_its_gain_from_the_record(table, runs, tmp_path):
-    path, unchanged = tmp_path / "trials.csv", trials.read()["unchanged"]
-    trials.record(table[:1], {"unchanged/0": claims.right(runs[0])}, "images", path)
-    later = trials.table(runs[1:], unchanged, trials.read_right(path, "images"))
+    path = tmp_path / "trials.csv"
+    trials.record(table[:1], trials.right_about(runs[:1]), path)
+    later = trials.table(runs[1:], unchanged(runs), trials.recorded(path))
     assert later.iloc[0].to_dict() == table.iloc[1].to_dict()
-    other = trials.read_right(path, "other images")
-    assert pd.isna(trials.table(runs[1:], unchanged, other)["gain"][0])
+    longer = unchanged(runs, epochs=99)  # the recipe has changed since
+    assert pd.isna(trials.table(runs[1:], longer, trials.recorded(path))["gain"][0])
+    runs[1].metrics["data"]["content_sha256"] = "other images"
+    assert pd.isna(trials.table(runs[1:], unchanged(runs), trials.recorded(path))["gain"][0])
     for damaged in (b"", b"PK no archive"):
         path.with_suffix(".npz").write_bytes(damaged)
-        assert trials.read_right(path, "images") == {}
+        with pytest.raises(results.ResultError, match="trials.npz: cannot be read"):
+            trials.record(table, {}, path)
 
 
 def test_command_line_names_what_is_wrong(capsys):

@@ -119,6 +119,13 @@ def test_a_dry_run_on_fer2013_tells_what_training_took_for_the_reference(tmp_pat
     assert re.search(r"The times are those of results/reference, \d+ min in all\.\n", told)
 
 
+def test_a_network_waits_for_the_one_that_it_starts_from(tmp_path):
+    words = ["--only", "fer_net", "fer_net_distilled", "--results", str(tmp_path), "--dry-run"]
+    said = cli(*words).stdout
+    assert re.search(r"04_train fer_net_distilled seed 0 +not made yet; follows from", said)
+    assert re.search(r"04_train fer_net seed 0 +not made yet\n", said)
+
+
 def test_dry_run_checks_the_data_and_prints_its_table(tmp_path):
     done = cli("--dry-run", "--data", "synthetic:n=1000,seed=3", "--results", str(tmp_path))
     assert done.returncode == 0, done.stderr

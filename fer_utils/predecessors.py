@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Container, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,8 @@ def model_of(told: str | dict[str, str]) -> str:
     """The model whose run a predecessor is, settled or not."""
     if isinstance(told, dict):
         return told["run"].split("/")[0]
-    return told if is_model(told) else Path(told).parent.name
+    parts = Path(told).parts  # .../runs/<model>/seed_<n>, and a protocol
+    return next((one for one, then in pairwise(parts) if then.startswith("seed_")), parts[-1])
 
 
 def settle(
@@ -91,15 +93,16 @@ def _settled(id: str, key: str, asked: str, study: str | Path, seed: int) -> dic
         place = place if place.is_absolute() else ROOT / place
     file = next((name for name in FILES if (place / name).is_file()), "")
     try:
-        ensemble = bool(_record(place)["model"].get("members"))
+        record = _record(place)
+        run, ensemble = f"{record['run_id']}/seed_{record['seed']}", "members" in record["model"]
     except (OSError, ValueError, KeyError, TypeError):
-        file, ensemble = "", False
+        run, file, ensemble = "", "", False
     if not file and not ensemble:
         raise ParameterError(f"{told}, but {place} holds no finished network or ensemble")
     content = [(place / name).read_bytes() for name in ("metrics.json", file) if name]
     digest = hashlib.sha256(b"".join(content)).hexdigest()
     _places[digest] = place
-    return {"run": "/".join(place.parts[-2:]), "file": file or "metrics.json", "sha256": digest}
+    return {"run": run, "file": file or "metrics.json", "sha256": digest}
 
 
 def _record(place: Path) -> dict[str, Any]:

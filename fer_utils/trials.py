@@ -21,6 +21,7 @@ from fer_utils import (
     commands,
     datasets,
     devices,
+    inference,
     parameters,
     predecessors,
     results,
@@ -84,14 +85,17 @@ def table(
 ) -> pd.DataFrame:
     """The rows of trials.csv: accuracy on PublicTest, gain over the unchanged recipe, cost.
 
-    Intervals are 95 %: Wilson for an accuracy; for a gain over the unchanged recipe of the same
-    seed, where it is among the `bases` (`right_about`), paired on the same images.
+    Intervals are 95 %: Wilson for an accuracy; for a gain, paired on the same images, over the
+    unchanged recipe of the same seed, or over the network that a trial starts from, where that is
+    among the `bases` (`right_about`, `_starts`).
     """
     rows = []
     for run in runs:
         record, test = run.metrics, run.test
         views = record["scores"].get(record["protocol"]["test"] + VIEWS, {})
-        base, gain = bases.get(_identity(record | {"params": unchanged})), (None,) * 3
+        start = record["params"]["training"]["start_from"]
+        of = start["sha256"] if start else _identity(record | {"params": unchanged})
+        base, gain = bases.get(of), (None,) * 3
         if record["run_id"] != unchanged["id"] and base is not None:
             gain = claims.difference(claims.right(run), base)
         rows.append(
@@ -126,6 +130,20 @@ def _identity(record: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:24]
 
 
+def _starts(runs: list[results.Run], dataset: datasets.Dataset) -> dict[str, pd.Series]:
+    """Which images the networks that some of the runs start from are right about, by their hash."""
+    found = {}
+    for run in runs:
+        if told := run.metrics["params"]["training"]["start_from"]:
+            data, protocol = run.metrics["data"]["content_sha256"], run.metrics["protocol"]
+            place = predecessors.checked(told, "start_from", data, protocol["name"])
+            of = run.predictions(protocol["test"])
+            answers = inference.of_network(predecessors.network(place))(dataset.images[of["index"]])
+            right = answers.argmax(axis=1) == of["labels"]
+            found[told["sha256"]] = pd.Series(right, of["index"]).sort_index()
+    return found
+
+
 def run(
     chosen: list[str],
     dataset: datasets.Dataset,
@@ -136,8 +154,8 @@ def run(
     """Train the trials that are not finished, and write trials.csv of all in the study's folder.
 
     All that have these images and the parameters that the file has now. Gains are over the
-    unchanged recipe's runs there, or else over those that are `known`; what the former are right
-    about comes with the table.
+    unchanged recipe's runs there, or else over those that are `known`, or over the network that a
+    trial starts from; what the first are right about comes with the table.
     """
     trials = {
         name: predecessors.settle(transfer.settle(params), study, seed)
@@ -155,7 +173,7 @@ def run(
     ]
     found.sort(key=lambda run: (run.metrics["seed"], order.index(run.metrics["run_id"])))
     bases = right_about([run for run in found if run.metrics["run_id"] == order[0]])
-    made = table(found, trials[order[0]], {**(known or {}), **bases})
+    made = table(found, trials[order[0]], {**(known or {}), **bases, **_starts(found, dataset)})
     results.save_table(made, results.study_folder(study) / "trials.csv")
     return made, bases
 

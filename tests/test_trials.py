@@ -85,6 +85,22 @@ def table(runs):
     return trials.table(runs, unchanged(runs), trials.right_about(runs[:1]))
 
 
+def test_gain_of_a_trial_that_goes_on_is_over_where_it_starts(tmp_path, monkeypatch):
+    path, dataset = tmp_path / "trials.yaml", datasets.load("synthetic:n=300,seed=1")
+    path.write_text(MORE)
+    read = trials.read
+    monkeypatch.setattr(trials, "read", lambda: read(path))
+    trials.run(["unchanged"], dataset, tmp_path / "study")
+    start = tmp_path / "study/runs/unchanged/seed_0/publictest"
+    still = f"{{start_from: {start}, epochs: 1, learning_rate: 1.0e-9, weight_average: null}}"
+    path.write_text(f"{MORE}  again: {{training: {still}}}\n")
+    made, bases = trials.run(["again"], dataset, tmp_path / "study")
+    row = made.set_index("trial").loc["again"]
+    first = results.read_run(start)
+    assert abs(row["gain"] - (row["accuracy"] - first.test["accuracy"])) < 1e-9
+    assert "start_from: unchanged/seed_0" in row["change"] and len(bases) == 1
+
+
 def unchanged(runs, **training):
     params = runs[0].metrics["params"] | {"id": "unchanged"}
     runs[0].metrics["params"] = params  # which make_run calls by its model

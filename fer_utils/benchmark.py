@@ -296,7 +296,7 @@ def _accuracy(
     if contender == "engine":
         with tempfile.TemporaryDirectory() as folder:
             run = training.run(params, dataset, folder, seed, say=lambda line: None)
-            return run.metrics["scores"][run.metrics["protocol"]["validation"]]["accuracy"]
+            return run.validation["accuracy"]
     keras.utils.set_random_seed(seed)
     task = Task(params, dataset, seed, training.CODE)
     network, generator = _stock_network(params, dataset)

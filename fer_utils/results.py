@@ -255,6 +255,11 @@ class Run:
         """Scores of the split that the protocol reports."""
         return self.metrics["scores"][self.metrics["protocol"]["test"]]
 
+    @property
+    def validation(self) -> dict[str, Any]:
+        """Scores of the split that the protocol selects on."""
+        return self.metrics["scores"][self.metrics["protocol"]["validation"]]
+
     @cached_property
     def history(self) -> pd.DataFrame:
         return pd.read_csv(self.folder / "history.csv")
@@ -386,7 +391,7 @@ def best_run(runs: list[Run]) -> tuple[Run, int]:
         raise ResultError(NO_RUN)
 
     def on_validation(run: Run) -> float:
-        return run.metrics["scores"][run.metrics["protocol"]["validation"]]["accuracy"]
+        return run.validation["accuracy"]
 
     most = max(len(run.metrics["protocol"]["classes"]) for run in runs)
     full = [run for run in runs if len(run.metrics["protocol"]["classes"]) == most]
@@ -444,10 +449,7 @@ def comparison(runs: list[Run]) -> pd.DataFrame:
     rows = []
     for run in runs:
         metrics, protocol = run.metrics, run.metrics["protocol"]
-        train, selected = (
-            metrics["scores"][protocol["train"]],
-            metrics["scores"][protocol["validation"]],
-        )
+        train, selected = metrics["scores"][protocol["train"]], run.validation
         apart = metrics["scores"].get(f"{protocol['test']}_not_in_training", {})
         several = metrics["scores"].get(protocol["test"] + VIEWS, {})
         rows.append(

@@ -4,6 +4,7 @@ import json
 import re
 from functools import partial
 
+import numpy as np
 import pandas as pd
 import pytest
 from runs import make_run
@@ -131,7 +132,28 @@ def test_the_table_of_trials_is_its_record(committed, page):
         more = 100 * rows.loc[name, ["gain", "gain_low", "gain_high"]].astype(float)
         told = "" if more.isna().all() else "{:.1f} ({:.1f} to {:.1f})".format(*more)
         assert gain.strip() == told
-    assert (rows["epochs"] == 12).all() and (rows["seed"] == 0).all()
+    going_on = rows["change"].fillna("").str.contains("start_from")
+    assert (rows["epochs"] == np.where(going_on, 3, 12)).all() and (rows["seed"] == 0).all()
+
+
+def test_every_number_of_the_second_generation_is_in_its_record(committed, page):
+    runs = {run.metrics["run_id"]: run.metrics["scores"] for run in committed}
+    scores, first = runs["fer_net_distilled"], runs["fer_net"]
+    for split in ("PublicTest", "PrivateTest", "PrivateTest_not_in_training"):
+        views = split.replace("Test", "Test_views")
+        cells = [
+            "{accuracy:.1%} ({low:.1f} to {high:.1f})".format(
+                **of, low=100 * of["accuracy_low"], high=100 * of["accuracy_high"]
+            ).replace("%", " %")
+            for of in (scores[split], scores[views])
+        ]
+        name = split.replace("_not_in_training", " without known images")
+        assert f"| {name} | {' | '.join(cells)} |" in page
+    for split, told in (("PublicTest", "{:.1f} points (0.8"), ("PrivateTest", "{:.1f} (1.4")):
+        assert told.format(100 * (first[split]["accuracy"] - scores[split]["accuracy"])) in page
+    shares = [100 * of["Training"]["accuracy"] for of in (scores, first)]
+    words = "right on {:.1f} % of the Training images where FER-Net is on {:.1f} %"
+    assert words.format(*shares) in page
 
 
 def test_every_number_of_the_table_of_readings_is_in_a_record(committed, page):
@@ -404,7 +426,7 @@ def test_reference_is_small_and_of_real_data(committed):
     assert weights.stat().st_size <= 2_000_000
     assert not any(run.metrics["data"]["synthetic"] for run in committed)
     kinds = {path.suffix for path in files}
-    assert kinds <= {".json", ".csv", ".svg", ".md"}
+    assert kinds <= {".json", ".csv", ".svg", ".md", ".npz"}
     drawn = [path.read_text() for path in files if path.suffix == ".svg"]
     assert drawn and not any("<image" in text for text in drawn)  # no picture of pixels
 

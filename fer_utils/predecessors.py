@@ -64,7 +64,8 @@ def settle(
 
     A name is the folder of a run or the id of a model, of which the study's finished run of the
     same seed is meant; a teacher may be of another seed, then it is the first. It becomes {"run",
-    "file", "sha256"}; the models in `coming` stay names. ParameterError if there is none.
+    "file", "sha256", "selected"}; the models in `coming` stay names. ParameterError if there is
+    none.
     """
 
     def place(key: str, asked: Any) -> Any:
@@ -82,10 +83,11 @@ def _settled(id: str, key: str, asked: str, study: str | Path, seed: int) -> dic
         of_seed = [run for run in runs if run.metrics["seed"] == seed]
         runs = of_seed if key == "start_from" else of_seed + runs
         if not runs:
-            of = f" of seed {seed}" * bool(seed)
+            of = f" of seed {seed}" if key == "start_from" else ""
+            seeds = f" --seeds {seed}" if seed else ""
             raise ParameterError(
                 f"{told}, of which {study} has no finished run{of}; run it first, or with it: "
-                f"--only {asked} {id}"
+                f"--only {asked} {id}{seeds}"
             )
         place = runs[0].folder.resolve()
     else:
@@ -94,15 +96,22 @@ def _settled(id: str, key: str, asked: str, study: str | Path, seed: int) -> dic
     file = next((name for name in FILES if (place / name).is_file()), "")
     try:
         record = _record(place)
-        run, ensemble = f"{record['run_id']}/seed_{record['seed']}", "members" in record["model"]
+        run, members = f"{record['run_id']}/seed_{record['seed']}", record["model"].get("members")
+        selected = any(map(_selected, (record, *_members(place, record))))
     except (OSError, ValueError, KeyError, TypeError):
-        run, file, ensemble = "", "", False
-    if not file and not ensemble:
-        raise ParameterError(f"{told}, but {place} holds no finished network or ensemble")
+        run, file, members, selected = "", "", None, True
+    if not file and not (members and key != "start_from"):
+        kind = "network" if key == "start_from" else "network or ensemble"
+        raise ParameterError(f"{told}, but {place} holds no finished {kind}")
     content = [(place / name).read_bytes() for name in ("metrics.json", file) if name]
     digest = hashlib.sha256(b"".join(content)).hexdigest()
     _places[digest] = place
-    return {"run": run, "file": file or "metrics.json", "sha256": digest}
+    return {
+        "run": run,
+        "file": file or "metrics.json",
+        "sha256": digest,
+        "selected": selected,  # by validation images, it or what it was built on
+    }
 
 
 def _record(place: Path) -> dict[str, Any]:
@@ -125,8 +134,8 @@ def checked(settled: dict[str, str], key: str, data: str, protocol: str) -> Path
             f"it has other data or parts of it (protocol {other}, here {protocol}); give one that "
             "was trained on the Training images of this data, for a network that is, too"
         )
-    chosen = any(_selected(one) for one in (record, *_members(place, record)))
-    if chosen and other != protocol and PARTS[other][0] & PARTS[protocol][1]:
+    chosen_on, tested_on = PARTS[other][0], PARTS[protocol][1]
+    if settled["selected"] and other != protocol and chosen_on & tested_on:
         raise ParameterError(
             f"training.{key}: the run {place} was selected on images that test this network "
             f"(protocol {other}, here {protocol}); give one of the same protocol"
@@ -135,7 +144,8 @@ def checked(settled: dict[str, str], key: str, data: str, protocol: str) -> Path
 
 
 def _selected(record: dict[str, Any]) -> bool:
-    return not record["protocol"]["selected_on"].startswith("nothing")
+    before = (told.get("selected", True) for _, told in named(record["params"]["training"]))
+    return not record["protocol"]["selected_on"].startswith("nothing") or any(before)
 
 
 def _members(place: Path, record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -76,7 +76,7 @@ def committed_in_int8(folder: Path) -> Callable[[np.ndarray], np.ndarray] | None
     """Probabilities of images by the committed network as a TensorFlow Lite file of int8 weights.
 
     The file is made when it is first asked for and kept in the cache, so that later no Keras is
-    loaded. None where Keras does not run on TensorFlow, which alone converts.
+    loaded. None where there is none yet and Keras does not run on TensorFlow, which alone converts.
     """
     builder = models.source(pretrained.record(folder)["params"]["builder"])
     digest = hashlib.sha256(results.code_sha256(("export", "pretrained"), builder).encode())

@@ -121,12 +121,17 @@ def table(
 
 
 def right_about(runs: list[results.Run]) -> dict[str, pd.Series]:
-    """Which images each run is right about, by a hash of its parameters, seed and images."""
+    """Which images each run is right about, by a hash of parameters, seed, images and precision."""
     return {_identity(run.metrics): claims.right(run) for run in runs}
 
 
 def _identity(record: dict[str, Any]) -> str:
-    of = [record["params"], record["seed"], record["data"]["content_sha256"]]
+    # a parameter that came later is null where it is not used
+    training = {
+        key: value for key, value in record["params"]["training"].items() if value is not None
+    }
+    of = [record["params"] | {"training": training}, record["seed"]]
+    of += [record["data"]["content_sha256"], record["environment"]["precision"]]
     return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -138,7 +143,9 @@ def _starts(runs: list[results.Run], dataset: datasets.Dataset) -> dict[str, pd.
             data, protocol = run.metrics["data"]["content_sha256"], run.metrics["protocol"]
             place = predecessors.checked(told, "start_from", data, protocol["name"])
             of = run.predictions(protocol["test"])
-            answers = inference.of_network(predecessors.network(place))(dataset.images[of["index"]])
+            with devices.exact():
+                predict = inference.of_network(predecessors.network(place))
+                answers = predict(dataset.images[of["index"]])
             right = answers.argmax(axis=1) == of["labels"]
             found[told["sha256"]] = pd.Series(right, of["index"]).sort_index()
     return found
@@ -196,7 +203,7 @@ def recorded(path: Path = RECORD) -> dict[str, pd.Series]:
         return {}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise results.ResultError(
-            f"{path}: cannot be read ({error}); git checkout brings the committed file back"
+            f"{path}: cannot be read ({error}); delete it, or bring it back with git checkout"
         ) from None
 
 
@@ -239,9 +246,12 @@ def _try(options: argparse.Namespace) -> None:
     made, bases = run(chosen, dataset, study, options.seed, recorded())
     if options.record:
         record(made, bases)
-    first = next(iter(trials))
-    if made["gain"].isna().any() and first not in {*made["trial"]}:
-        print(f"\nno gain without the unchanged recipe of the same seed: --only {first}")
+    first, of_seed = next(iter(trials)), made[made["seed"] == options.seed]
+    if of_seed["gain"].isna().any() and first not in {*of_seed["trial"]}:
+        print(
+            f"\nno gain without the unchanged recipe of the same seed and precision: "
+            f"--only {first} --seed {options.seed}"
+        )
     print(f"\n{made[['trial', 'accuracy', 'gain', 'minutes']].to_string(index=False)}")
 
 

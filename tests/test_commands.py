@@ -5,10 +5,9 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 import pytest
-from clones import Clone
+from clones import Clone, processor_seconds
 from conftest import ROOT
 from test_datasets import write_csv
 
@@ -168,14 +167,14 @@ def test_unknown_engine_option_is_told(tmp_path):
 def test_notebook_runs_by_itself_with_its_defaults(clone, name):
     """As opened in JupyterLab: no parameters, the notebook's folder as working directory."""
     notebook = clone.root / "notebooks" / f"{name}.ipynb"
-    start = time.time()
+    before = processor_seconds()
     done = subprocess.run(
         [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--stdout", notebook],
         cwd=clone.root, env=clone.environment | {"PYTHONPATH": str(clone.root)},
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    assert time.time() - start < 120
+    assert processor_seconds() - before < 240  # two minutes of two cores, however busy they are
     cells = [c for c in json.loads(done.stdout)["cells"] if c["cell_type"] == "code"]
     outputs = [output for cell in cells for output in cell["outputs"]]
     assert outputs

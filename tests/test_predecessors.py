@@ -1,5 +1,6 @@
 """Teachers and networks to start from: those that know no test image, or one message."""
 
+import json
 import shutil
 
 import numpy as np
@@ -183,6 +184,31 @@ def test_a_network_selected_on_the_images_of_the_test_is_refused(tmp_path):
     assert checked("kaggle", "kaggle").name == "kaggle"
 
 
+def test_what_was_selected_before_counts_too(tmp_path):
+    def settled(folder):
+        return predecessors.settle(thin(folder), tmp_path)["training"]["distillation"]["teacher"]
+
+    def network(model, **training):
+        folder = make_run(tmp_path, model, keep_best="last", **training).folder
+        record = json.loads((folder / "metrics.json").read_text())
+        record["protocol"]["selected_on"] = "nothing, the last epoch is kept"
+        (folder / "metrics.json").write_text(json.dumps(record))
+        (folder / "model.keras").write_text("a network")
+        return folder
+
+    assert not settled(network("fer_net"))["selected"]
+    for selected in (False, True):
+        told = {"run": "x/seed_0", "file": "model.keras", "sha256": "0", "selected": selected}
+        assert settled(network("fer_net_large", start_from=told))["selected"] == selected
+
+
+def test_an_ensemble_is_no_start(teacher):
+    study = teacher.folder.parents[2]
+    params = going_on(study / "runs/fer_net_ensemble/seed_0")
+    with pytest.raises(parameters.ParameterError, match="holds no finished network$"):
+        predecessors.settle(params, study)
+
+
 def test_a_model_to_start_from_is_the_run_of_the_same_seed_and_a_teacher_may_be_the_first(teacher):
     study = teacher.folder.parents[2]
     told = {"start_from": "fer_net", "distillation": {"teacher": "fer_net", "weight": 0.7}}
@@ -191,7 +217,8 @@ def test_a_model_to_start_from_is_the_run_of_the_same_seed_and_a_teacher_may_be_
     runs = [place["start_from"]["run"] for place in places]
     assert runs == [place["distillation"]["teacher"]["run"] for place in places]
     assert runs == ["fer_net/seed_0", "fer_net/seed_1"]
-    with pytest.raises(parameters.ParameterError, match="no finished run of seed 2; .*--only"):
+    message = "no finished run of seed 2; .*--only fer_net a_child --seeds 2"
+    with pytest.raises(parameters.ParameterError, match=message):
         predecessors.settle(named, study, 2)
     taught = parameters.merge(named, {"training": {"start_from": None}})
     settled = predecessors.settle(taught, study, 2)["training"]["distillation"]

@@ -136,8 +136,10 @@ def test_the_table_of_trials_is_its_record(committed, page):
     assert (rows["epochs"] == np.where(going_on, 3, 12)).all() and (rows["seed"] == 0).all()
 
 
-def test_every_number_of_the_second_generation_is_in_its_record(committed, page):
+def test_the_tables_and_shares_of_the_second_generation_are_in_its_record(committed, page):
     runs = {run.metrics["run_id"]: run.metrics["scores"] for run in committed}
+    history = next(r.history for r in committed if r.metrics["run_id"] == "fer_net_distilled")
+    assert f"weights came to {100 * history['val_accuracy'][0]:.1f} % in the first epoch" in page
     scores, first = runs["fer_net_distilled"], runs["fer_net"]
     for split in ("PublicTest", "PrivateTest", "PrivateTest_not_in_training"):
         views = split.replace("Test", "Test_views")

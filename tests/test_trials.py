@@ -90,15 +90,17 @@ def test_gain_of_a_trial_that_goes_on_is_over_where_it_starts(tmp_path, monkeypa
     path.write_text(MORE)
     read = trials.read
     monkeypatch.setattr(trials, "read", lambda: read(path))
-    trials.run(["unchanged"], dataset, tmp_path / "study")
-    start = tmp_path / "study/runs/unchanged/seed_0/publictest"
-    still = f"{{start_from: {start}, epochs: 1, learning_rate: 1.0e-9, weight_average: null}}"
-    path.write_text(f"{MORE}  again: {{training: {still}}}\n")
+    trials.run(["unchanged", "thin"], dataset, tmp_path / "study")
+    start = tmp_path / "study/runs/thin/seed_0/publictest"
+    path.write_text(
+        f"{MORE}  again: {{options: {{filters: [4, 4]}}, training: {{start_from: {start}}}}}\n"
+    )
     made, bases = trials.run(["again"], dataset, tmp_path / "study")
-    row = made.set_index("trial").loc["again"]
-    first = results.read_run(start)
-    assert abs(row["gain"] - (row["accuracy"] - first.test["accuracy"])) < 1e-9
-    assert "start_from: unchanged/seed_0" in row["change"] and len(bases) == 1
+    rows = made.set_index("trial")
+    unchanged, thin, again = rows["accuracy"][["unchanged", "thin", "again"]]
+    assert rows["gain"]["again"] == pytest.approx(again - thin)
+    assert rows["gain"]["thin"] == pytest.approx(thin - unchanged) and unchanged != thin
+    assert "start_from: thin/seed_0" in rows["change"]["again"] and len(bases) == 1
 
 
 def unchanged(runs, **training):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from fer_utils import predecessors
+from fer_utils import lineage
 from fer_utils.evaluation import accuracy_interval
 from fer_utils.parameters import PARAMS, ParameterError, check, merge, model, names, read_yaml
 from fer_utils.results import ResultError, Run
@@ -227,7 +227,7 @@ def _recipe(of: dict[str, Any]) -> dict[str, Any]:
     # an earlier record lacks the parameters that came later, which its recipe leaves off
     training = {key: value for key, value in of["training"].items() if value is not None}
     # a record has the very run that another one built on, a parameter file its model
-    training = predecessors.replaced(training, lambda _, told: predecessors.model_of(told))
+    training = lineage.replaced(training, lambda _, told: lineage.model_of(told))
     return {**training, "weights": None, "options": of.get("options") or {}}
 
 

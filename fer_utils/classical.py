@@ -23,6 +23,7 @@ CODE = (
     "faces",
     "fer2013",
     "images",
+    "lineage",
     "parameters",
     "protocol",
     "quality",

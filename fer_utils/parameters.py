@@ -153,7 +153,7 @@ def _named(folder: str, kind: str, name: str) -> Path:
 
 def _check_network(content: dict[str, Any], where: str) -> None:
     """Builder, its options and the classes exist; nothing is built, no backend imported."""
-    from fer_utils import datasets, images, models, predecessors
+    from fer_utils import datasets, images, lineage, models
 
     try:
         if "builder" in content:
@@ -170,7 +170,7 @@ def _check_network(content: dict[str, Any], where: str) -> None:
     if training.get("mixing") and training.get("balance") == "class_weights":
         raise ParameterError(f"{where}: `training.balance` is class_weights, but `training.mixing` "
                              "makes images of two classes; leave one out")  # fmt: skip
-    for key, name in predecessors.named(training):
+    for key, name in lineage.named(training):
         _check_predecessor(content, where, key, name)
     if training.get("start_from") and training.get("weights"):
         raise ParameterError(f"{where}: `training.start_from` and `training.weights` both say what "
@@ -183,13 +183,13 @@ def _check_network(content: dict[str, Any], where: str) -> None:
 
 def _check_predecessor(content: dict[str, Any], where: str, key: str, name: Any) -> None:
     """A model that is named by its id can be what the network builds on, under its protocol."""
-    from fer_utils import predecessors
+    from fer_utils import lineage
 
-    if content["protocol"] not in predecessors.PARTS:
+    if content["protocol"] not in lineage.PARTS:
         raise ParameterError(f"{where}: `training.{key}` is for protocols that train on all of "
-                             f"Training, {', '.join(predecessors.PARTS)}, not for "
+                             f"Training, {', '.join(lineage.PARTS)}, not for "
                              f"{content['protocol']}")  # fmt: skip
-    if not isinstance(name, str) or not predecessors.is_model(name):
+    if not isinstance(name, str) or not lineage.is_model(name):
         return
     if name == content["id"]:
         raise ParameterError(f"{where}: `training.{key}` is the network itself")

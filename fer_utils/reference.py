@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from fer_utils import claims, commands, export, plots, predecessors, pretrained, results
+from fer_utils import claims, commands, export, lineage, plots, pretrained, results
 from fer_utils.parameters import ROOT, ParameterError, model, standard_models
 from fer_utils.results import Run
 
@@ -236,7 +236,7 @@ def choose(names: list[str], data: dict[str, Any], folder: Path = FOLDER) -> lis
     """
     runs = read(folder)
     # one that builds on another is not repeated by itself
-    alone = [run for run in runs if not [*predecessors.named(run.metrics["params"]["training"])]]
+    alone = [run for run in runs if not [*lineage.named(run.metrics["params"]["training"])]]
     networks = [run for run in alone if run.metrics["model"]["epochs_run"]] or runs
     seconds = costs(networks)
     known = sorted({run.metrics["run_id"] for run in runs})

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fer_utils import parameters, predecessors, pretrained
+from fer_utils import lineage, parameters, predecessors, pretrained
 from fer_utils.parameters import ROOT, ParameterError
 
 CHAPTERS = {
@@ -241,8 +241,8 @@ def _check_predecessors(
 
 def models_before(complete: list[dict[str, Any]]) -> list[str]:
     """The models that a network with these parameters builds on, where they are named by id."""
-    told = predecessors.named(complete[0]["training"])
-    return sorted({name for _, name in told if predecessors.is_model(name)})
+    told = lineage.named(complete[0]["training"])
+    return sorted({name for _, name in told if lineage.is_model(name)})
 
 
 def _of_notebooks(

@@ -26,6 +26,7 @@ from fer_utils import (
     devices,
     distillation,
     evaluation,
+    lineage,
     mixing,
     optimizer,
     parameters,
@@ -52,6 +53,7 @@ CODE = (
     "images",
     "inference",
     "layers",
+    "lineage",
     "mixing",
     "optimizer",
     "parameters",
@@ -281,7 +283,7 @@ class Training:
 
         network = self._network()
         transfer.load(network, self.recipe["weights"])
-        for key, told in predecessors.named(self.recipe):
+        for key, told in lineage.named(self.recipe):
             self.say(f"{key}: {told['run']}, {told['file']}")
         if self.recipe["start_from"]:
             predecessors.start(network, self.params, self.task.identity["data"])

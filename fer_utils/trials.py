@@ -22,6 +22,7 @@ from fer_utils import (
     datasets,
     devices,
     inference,
+    lineage,
     parameters,
     predecessors,
     results,
@@ -75,7 +76,7 @@ def change(params: dict[str, Any], other: dict[str, Any]) -> str:
         for key in sorted(params[part].keys() | other[part].keys())
         if params[part].get(key) != other[part].get(key)
     }
-    changed = predecessors.replaced(changed, lambda _, told: told["run"])  # which tells enough
+    changed = lineage.replaced(changed, lambda _, told: told["run"])  # which tells enough
     written = yaml.safe_dump(changed, default_flow_style=True, width=1000, sort_keys=False)
     return written.strip()[1:-1]
 

@@ -61,7 +61,7 @@ def start() -> None:
     """Import Keras and its backend without their notes; ParameterError where there is none such."""
     check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # TensorFlow's own choice is oneDNN on processors with AVX512-VNNI alone; it is faster on all
+    # TensorFlow takes oneDNN by itself only with AVX512-VNNI; with AVX2 alone it is faster, too
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with silence():  # TensorFlow prints some notes at any level
         import keras  # noqa: F401  (computing would fix the number of devices)

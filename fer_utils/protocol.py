@@ -46,7 +46,7 @@ class Task:
         self.identity = {
             "params": params,
             "seed": seed,
-            "data": content_sha256(dataset),
+            "data": _content(dataset),
             # a builder alone, so that one more model leaves the runs of the others what they are
             "code": results.code_sha256(
                 code, models.source(params["builder"]) if "builder" in params else ""
@@ -177,7 +177,7 @@ class Task:
         return f"{' and '.join(monitors)} of {self.names['validation']}"
 
 
-def content_sha256(dataset: datasets.Dataset) -> str:
+def _content(dataset: datasets.Dataset) -> str:
     """One hash over the arrays that are held, in their order, whatever their source says."""
     digest = hashlib.sha256()
     for array in (dataset.images, dataset.labels, dataset.usage.astype("S")):

@@ -54,6 +54,19 @@ def fuse(network: Any) -> Any:
     return copy
 
 
+def of_any_size(network: Any) -> Any:
+    """The same layers and weights as a network for images of any size.
+
+    ValueError for one that takes images of one size alone, as a Flatten before a Dense layer does.
+    """
+    import keras
+
+    if any(isinstance(layer, keras.layers.Flatten) for layer in network._flatten_layers()):
+        raise ValueError(f"{network.name} flattens its features")
+    images = keras.Input((None, None, network.input_shape[-1]))
+    return keras.models.clone_model(network, images, clone_function=lambda layer: layer)
+
+
 def _fused_class() -> Any:
     import keras
     import tensorflow as tf

@@ -288,8 +288,8 @@ class Training:
         if self.recipe["start_from"]:
             predecessors.start(network, self.params, self.task.identity["data"])
         # a frozen base sees every image once, so its features are as good as the images
-        altered = self.recipe["augmentation"] or self.recipe["mixing"]
-        if altered or not transfer.frozen(network):
+        altering = ("augmentation", "mixing", "progressive_resizing")
+        if any(self.recipe[key] for key in altering) or not transfer.frozen(network):
             self.net = layers.fuse(network)
             return
         self.net = transfer.head(network)
@@ -314,17 +314,31 @@ class Training:
     def _compile(self, images: int) -> None:
         import keras
 
+        from fer_utils import layers
+
         stack = [keras.Input((), dtype="int32"), self.held]
         if self.recipe["augmentation"]:
             stack.append(augment.layer(**self.recipe["augmentation"], seed=self.seed))
+        end = [self.net]
+        if self.recipe["progressive_resizing"]:
+            self.resizing = augment.resizing()
+            try:
+                end = [self.resizing, layers.of_any_size(self.net)]
+            except ValueError as error:
+                raise parameters.ParameterError(
+                    f"{self.params['id']}: `training.progressive_resizing` is for networks that "
+                    f"take images of any size; {error}"
+                ) from None
         if self.recipe["mixing"]:
             seen = keras.Sequential(stack)
             inputs = [keras.Input((), dtype="int32"), keras.Input((), dtype="int32")]
             inputs.append(keras.Input((5,)))
             mixed = mixing.layer()(seen(inputs[0]), seen(inputs[1]), inputs[2])
-            self.trainer = keras.Model(inputs, self.net(mixed))
+            for layer in end:
+                mixed = layer(mixed)
+            self.trainer = keras.Model(inputs, mixed)
         else:
-            self.trainer = keras.Sequential([*stack, self.net])
+            self.trainer = keras.Sequential([*stack, *end])
         steps = -(-images // self.recipe["batch_size"]) * self.recipe["epochs"]
         self.trainer.compile(
             optimizer=optimizer.make(self.recipe, steps),
@@ -388,6 +402,7 @@ class Training:
         order = np.random.default_rng([self.seed, 2, number]).permutation(len(labels))
         order = order[: len(order) // self.count * self.count]  # every device gets its share
         rate = optimizer.rate(self.trainer.optimizer)
+        size = self._resize(number)
         start = time.perf_counter()
         logs = self.trainer.fit(
             *self._lesson(order, labels, np.random.default_rng([self.seed, 3, number])),
@@ -412,6 +427,7 @@ class Training:
                     "learning_rate": rate,
                     "seconds": round(seconds, 3),
                     "images_per_second": round(len(order) / seconds, 1),
+                    **({"image_size": size} if size else {}),
                 }
                 course.history.append(entry)
                 if best := course.schedule.follow(entry):
@@ -420,8 +436,20 @@ class Training:
             f"epoch {number:>3}/{self.recipe['epochs']}"
             f"  loss {entry['loss']:.3f}  accuracy {entry['accuracy']:.3f}"
             f"  val_loss {entry['val_loss']:.3f}  val_accuracy {entry['val_accuracy']:.3f}"
-            f"  {entry['images_per_second']:,.0f} images/s{'  best' if best else ''}"
+            f"  {entry['images_per_second']:,.0f} images/s"
+            f"{f' of {size}x{size}' if size else ''}{'  best' if best else ''}"
         )
+
+    def _resize(self, number: int) -> int | None:
+        """Set the size of the training images in an epoch, where the recipe has sizes."""
+        sizes = self.recipe["progressive_resizing"]
+        if not sizes:
+            return None
+        size = sizes[(number - 1) * len(sizes) // self.recipe["epochs"]]
+        if size != self.resizing.size:
+            self.resizing.size = size
+            self.trainer.make_train_function(force=True)
+        return size
 
     def _lesson(
         self, order: np.ndarray, labels: np.ndarray, rng: np.random.Generator

@@ -31,7 +31,16 @@ STOCK_RANGES = {
     "zoom": "zoom_range",
     "horizontal_flip": "horizontal_flip",
 }  # of an ImageDataGenerator
-BEYOND_STOCK = ("one_cycle", "weight_decay", "weight_average", "label_smoothing", "mixing")
+BEYOND_STOCK = (
+    "one_cycle",
+    "weight_decay",
+    "weight_average",
+    "label_smoothing",
+    "mixing",
+    "progressive_resizing",
+    "distillation",
+    "start_from",
+)
 Source = tuple[str, str, bool]  # of the images: data, on_bad, resize as datasets.load takes them
 _step: Callable[[int], Any]  # of this worker process: trains on that many images
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from fer_utils.parameters import ParameterError
+
 
 def held(images: np.ndarray) -> Any:
     """A Keras layer from places int32 (n,) to images (n, ...), which go to the device once."""
@@ -54,17 +56,22 @@ def fuse(network: Any) -> Any:
     return copy
 
 
-def of_any_size(network: Any) -> Any:
-    """The same layers and weights as a network for images of any size.
+def behind(resizing: Any, network: Any) -> Any:
+    """A network's own layers and weights behind a layer that changes the size of its images.
 
-    ValueError for one that takes images of one size alone, as a Flatten before a Dense layer does.
+    ParameterError for a network whose layers fix the size: with Flatten, or a Resizing of its own.
     """
     import keras
 
-    if any(isinstance(layer, keras.layers.Flatten) for layer in network._flatten_layers()):
-        raise ValueError(f"{network.name} flattens its features")
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Flatten | keras.layers.Resizing):
+            raise ParameterError(
+                f"{network.name}: `training.progressive_resizing` is for networks that take "
+                f"images of any size; this one has a {type(layer).__name__} layer"
+            )
     images = keras.Input((None, None, network.input_shape[-1]))
-    return keras.models.clone_model(network, images, clone_function=lambda layer: layer)
+    of_any_size = keras.models.clone_model(network, images, clone_function=lambda layer: layer)
+    return keras.Sequential([keras.Input(network.input_shape[1:]), resizing, of_any_size])
 
 
 def _fused_class() -> Any:

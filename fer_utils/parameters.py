@@ -170,6 +170,11 @@ def _check_network(content: dict[str, Any], where: str) -> None:
     if training.get("mixing") and training.get("balance") == "class_weights":
         raise ParameterError(f"{where}: `training.balance` is class_weights, but `training.mixing` "
                              "makes images of two classes; leave one out")  # fmt: skip
+    for key in ("early_stopping", "reduce_lr"):
+        if training.get("progressive_resizing") and training.get(key):
+            raise ParameterError(f"{where}: `training.{key}` watches scores at the images' full "
+                                 "size, which say little before `training.progressive_resizing` "
+                                 "gets there; leave one out")  # fmt: skip
     for key, name in lineage.named(training):
         _check_predecessor(content, where, key, name)
     if training.get("start_from") and training.get("weights"):

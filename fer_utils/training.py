@@ -290,9 +290,12 @@ class Training:
         # a frozen base sees every image once, so its features are as good as the images
         altering = ("augmentation", "mixing", "progressive_resizing")
         if any(self.recipe[key] for key in altering) or not transfer.frozen(network):
-            self.net = layers.fuse(network)
+            self.net = self.learner = layers.fuse(network)
+            if self.recipe["progressive_resizing"]:
+                self.resizing = augment.resizing()
+                self.learner = layers.behind(self.resizing, self.net)
             return
-        self.net = transfer.head(network)
+        self.net = self.learner = transfer.head(network)
         with devices.exact():
             exact = self._network()
             exact.set_weights(network.get_weights())
@@ -314,31 +317,17 @@ class Training:
     def _compile(self, images: int) -> None:
         import keras
 
-        from fer_utils import layers
-
         stack = [keras.Input((), dtype="int32"), self.held]
         if self.recipe["augmentation"]:
             stack.append(augment.layer(**self.recipe["augmentation"], seed=self.seed))
-        end = [self.net]
-        if self.recipe["progressive_resizing"]:
-            self.resizing = augment.resizing()
-            try:
-                end = [self.resizing, layers.of_any_size(self.net)]
-            except ValueError as error:
-                raise parameters.ParameterError(
-                    f"{self.params['id']}: `training.progressive_resizing` is for networks that "
-                    f"take images of any size; {error}"
-                ) from None
         if self.recipe["mixing"]:
             seen = keras.Sequential(stack)
             inputs = [keras.Input((), dtype="int32"), keras.Input((), dtype="int32")]
             inputs.append(keras.Input((5,)))
             mixed = mixing.layer()(seen(inputs[0]), seen(inputs[1]), inputs[2])
-            for layer in end:
-                mixed = layer(mixed)
-            self.trainer = keras.Model(inputs, mixed)
+            self.trainer = keras.Model(inputs, self.learner(mixed))
         else:
-            self.trainer = keras.Sequential([*stack, *end])
+            self.trainer = keras.Sequential([*stack, self.learner])
         steps = -(-images // self.recipe["batch_size"]) * self.recipe["epochs"]
         self.trainer.compile(
             optimizer=optimizer.make(self.recipe, steps),
@@ -445,6 +434,7 @@ class Training:
         sizes = self.recipe["progressive_resizing"]
         if not sizes:
             return None
+        sizes = sizes[-self.recipe["epochs"] :]  # where epochs are cut, the first ones go
         size = sizes[(number - 1) * len(sizes) // self.recipe["epochs"]]
         if size != self.resizing.size:
             self.resizing.size = size
@@ -576,7 +566,8 @@ class Training:
                 )
         history, best_epoch = self.course.history, self.course.schedule.state["best_epoch"]
         seconds = sum(entry["seconds"] for entry in history)
-        rates = [entry["images_per_second"] for entry in history]
+        size = history[-1].get("image_size")
+        rates = [e["images_per_second"] for e in history if e.get("image_size") == size]
         start = transfer.kind(self.params)
         metrics = self.task.record(
             predictions,

@@ -127,13 +127,15 @@ def right_about(runs: list[results.Run]) -> dict[str, pd.Series]:
 
 
 def _identity(record: dict[str, Any]) -> str:
-    # a parameter that came later is null where it is not used
-    training = {
-        key: value for key, value in record["params"]["training"].items() if value is not None
-    }
-    of = [record["params"] | {"training": training}, record["seed"]]
+    of = [_used(record["params"]), record["seed"]]
     of += [record["data"]["content_sha256"], record["environment"]["precision"]]
     return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _used(params: dict[str, Any]) -> dict[str, Any]:
+    # a parameter that came later is null where it is not used
+    training = {key: value for key, value in params["training"].items() if value is not None}
+    return params | {"training": training}
 
 
 def _starts(runs: list[results.Run], dataset: datasets.Dataset) -> dict[str, pd.Series]:
@@ -177,7 +179,7 @@ def run(
         run
         for run in results.finished_runs(study, order)
         if run.metrics["data"]["content_sha256"] == data
-        and run.metrics["params"] == trials[run.metrics["run_id"]]
+        and _used(run.metrics["params"]) == _used(trials[run.metrics["run_id"]])
     ]
     found.sort(key=lambda run: (run.metrics["seed"], order.index(run.metrics["run_id"])))
     bases = right_about([run for run in found if run.metrics["run_id"] == order[0]])

@@ -109,6 +109,43 @@ def test_devices_that_share_a_batch_keep_one_average_in_normalisation(tmp_path):
     assert int(count) > 4 and same == "True", done.stderr
 
 
+GROWING = """
+import sys
+from pathlib import Path
+from fer_utils import datasets, devices, parameters, training
+from fer_utils.protocol import Task
+
+recipe = {"progressive_resizing": [24, 36], "epochs": 2, "train_limit": 64, "batch_size": 32}
+params = parameters.model("fer_net", options={"filters": [4, 4]}, **recipe)
+task = Task(params, datasets.load("synthetic:n=300,seed=1"), 0, training.CODE)
+made = training.Training(task, Path(sys.argv[1]), lambda line: None, 2)
+seen = {}
+with devices.spread(2):
+    labels, weights = made.assemble()
+    scale = made.resizing.call
+    def call(images, training=False):
+        scaled = scale(images, training)
+        seen[scaled.shape[1]] = made.resizing.size
+        return scaled
+    made.resizing.call = call
+    for _ in range(2):
+        made._epoch(labels, weights)
+print(sorted(seen))
+"""
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=needs_jax)])
+def test_every_new_size_of_the_images_is_what_is_then_trained_on(tmp_path, backend):
+    """Else the graph of the first size would silently go on."""
+    done = subprocess.run(
+        [sys.executable, "-c", GROWING, str(tmp_path)],
+        cwd=parameters.ROOT, capture_output=True, text=True,
+        env=os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3",
+                          "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1:] == ["[24, 36, 48]"], done.stderr
+
+
 SHARED = """
 import sys
 import keras

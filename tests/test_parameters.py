@@ -199,6 +199,8 @@ def test_wrong_entry_of_a_grid_is_named(tmp_path, grid, words):
                                                     "patience": 2}}, "both set the learning rate"),
         ({"mixing": {"kind": "mixup", "alpha": 0.2, "share": 1.0}, "balance": "class_weights"},
          "images of two classes"),
+        ({"progressive_resizing": [24, 48], "early_stopping": {"monitor": "val_loss",
+                                                               "patience": 2}}, "full size"),
     ],
 )  # fmt: skip
 def test_recipes_that_contradict_themselves_are_refused(changes, told):

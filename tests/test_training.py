@@ -480,6 +480,52 @@ def test_a_resumed_run_with_averaged_weights_and_mixing_equals_an_uninterrupted_
     assert rates[0] < rates[1] > rates[2]
 
 
+def growing(sizes, **changes):
+    recipe = {"progressive_resizing": sizes, "train_limit": 60, "batch_size": 20, "views": None}
+    recipe |= {"augmentation": None, "weight_average": None, "precision": "float32"}
+    return parameters.model("fer_net", options={"filters": [4, 4]}, **recipe | changes)
+
+
+def test_images_grow_over_the_epochs_and_a_resumed_run_knows_their_size(dataset, tmp_path):
+    def interrupt(line):
+        if line.startswith("epoch   3"):
+            raise KeyboardInterrupt
+
+    recipe = growing([24, 36, 48], epochs=4, mixing=MODERN["mixing"], weight_average=0.9)
+    lines = []
+    whole = training.run(recipe, dataset, tmp_path / "whole", say=lines.append)
+    assert whole.history["image_size"].tolist() == [24, 24, 36, 48]
+    assert " images/s of 24x24" in lines[0] and " of 36x36" in lines[2]
+    last = whole.history["images_per_second"].iloc[-1]
+    assert whole.metrics["timing"]["images_per_second"] == last
+    with pytest.raises(KeyboardInterrupt):
+        training.run(recipe, dataset, tmp_path / "cut", say=interrupt)
+    resumed = training.run(recipe, dataset, tmp_path / "cut")
+    assert without_timing(resumed.metrics) == without_timing(whole.metrics)
+
+
+def test_images_at_their_full_size_train_as_without_resizing(dataset, tmp_path):
+    runs = [
+        training.run(growing(sizes, epochs=2), dataset, tmp_path / str(sizes)).history
+        for sizes in (None, [48], [24, 24])
+    ]
+    for column in ("loss", "val_loss"):
+        np.testing.assert_allclose(runs[1][column], runs[0][column], rtol=1e-4)
+    assert abs(runs[2]["loss"][1] - runs[0]["loss"][1]) > 0.01
+
+
+def test_where_epochs_are_cut_the_first_sizes_go(dataset, tmp_path):
+    run = training.run(growing([12, 24, 48], epochs=2), dataset, tmp_path)
+    assert run.history["image_size"].tolist() == [24, 48]
+
+
+@pytest.mark.parametrize(("model", "layer"), [("basic_cnn", "Flatten"), ("resnet50", "Resizing")])
+def test_a_network_of_one_image_size_is_refused_growing_images(dataset, tmp_path, model, layer):
+    recipe = params(model, progressive_resizing=[24, 48], weights=None, reduce_lr=None)
+    with pytest.raises(parameters.ParameterError, match=f"progressive_resizing.*{layer}"):
+        training.run(recipe, dataset, tmp_path)
+
+
 def test_averaged_views_are_scored_beside_the_single_view(dataset, tmp_path):
     run = training.run(params(epochs=1, views={"shift": 2}), dataset, tmp_path)
     scores = run.metrics["scores"]

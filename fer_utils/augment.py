@@ -141,7 +141,8 @@ def layer(
 def resizing() -> Any:
     """Keras layer that scales images (n, 48, 48, 1) to its `size` in pixels, 48 at first.
 
-    In training alone, float32 out. After a change of `size` training needs to be traced anew.
+    In training alone, float32 out. After a change of `size` training needs to be traced anew. For
+    progressive resizing, on images that grow over the epochs (after Tan and Le 2021).
     """
     import keras
     from keras import ops

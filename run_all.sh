@@ -69,7 +69,9 @@ for candidate in python python3; do
     fi
 done
 if [ -z "$python" ]; then
-    if ! cmp -s "$root/requirements.lock" "$root/.venv/installed.lock"; then
+    if [ ! -e "$root/.venv/made-by-run_all" ] && ready "$root/.venv/bin/python"; then
+        : # one's own, not activated
+    elif ! cmp -s "$root/requirements.lock" "$root/.venv/installed.lock"; then
         trap 'echo "error: .venv could not be made; the lines above say why" >&2' ERR
         make_environment
         trap - ERR

@@ -118,16 +118,24 @@ class Classifier:
 
     features: str
     estimator: Any
+    classes: int
     scale: float | None = None
 
     def decisions(self, images: np.ndarray) -> np.ndarray:
-        """Decision values of a support vector machine, probabilities of nearest neighbours."""
+        """Decision values of a support vector machine, probabilities of nearest neighbours.
+
+        A class that the fitted images lack has -inf, or 0.
+        """
         inputs = FEATURES[self.features](images)
-        if hasattr(self.estimator, "decision_function"):
+        if margins := hasattr(self.estimator, "decision_function"):
             values = self.estimator.decision_function(inputs)
-            # two classes have one value
-            return values if values.ndim == 2 else np.stack([-values, values], axis=1)
-        return self.estimator.predict_proba(inputs)
+            if values.ndim == 1:  # two classes have one value
+                values = np.stack([-values, values], axis=1)
+        else:
+            values = self.estimator.predict_proba(inputs)
+        every = np.full((len(values), self.classes), -np.inf if margins else 0.0)
+        every[:, self.estimator.classes_] = values
+        return every
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         from scipy.special import softmax
@@ -197,7 +205,8 @@ def run(
 def _fit(task: Task, images: np.ndarray, labels: np.ndarray, chosen: dict) -> Classifier:
     features = chosen.get("features", "pixels")
     estimator = _estimator(task.params["pipeline"], task.seed, chosen)
-    return Classifier(features, estimator.fit(FEATURES[features](images), labels))
+    estimator.fit(FEATURES[features](images), labels)
+    return Classifier(features, estimator, len(task.dataset.classes))
 
 
 def _search(task: Task, say: Any) -> pd.DataFrame:
@@ -235,7 +244,8 @@ def _calibrate(model: Classifier, images: np.ndarray, labels: np.ndarray) -> Non
 
     if not hasattr(model.estimator, "decision_function"):
         return
-    values = model.decisions(images)
+    fitted = np.isin(labels, model.estimator.classes_)  # of the others nothing was learned
+    values, labels = model.decisions(images[fitted]), labels[fitted]
 
     def loss(logarithm: float) -> float:
         scaled = log_softmax(values * np.exp(logarithm), axis=1)

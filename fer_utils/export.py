@@ -33,7 +33,9 @@ def export(run: results.Run, dataset: Dataset) -> dict[str, Any]:
     record = read(run)
     if record:
         return record
-    content = converted(_network(run))
+    from fer_utils import inference
+
+    content = converted(inference.network(run))
     recorded = run.predictions(run.metrics["protocol"]["test"])
     probabilities = predictor(content)(dataset.images[recorded["index"]])
     same = probabilities.argmax(axis=1) == recorded["probabilities"].argmax(axis=1)
@@ -65,7 +67,9 @@ def quantize(run: results.Run, dataset: Dataset) -> dict[str, Any]:
     bytes, and on the splits that the run is selected and tested on its accuracy, the float32
     network's, and how many predictions are the same.
     """
-    content = converted(_network(run), int8=True)
+    from fer_utils import inference
+
+    content = converted(inference.network(run), int8=True)
     predict = predictor(content)
     record: dict[str, Any] = {
         "format": "TensorFlow Lite, int8 weights",
@@ -146,13 +150,6 @@ def predictor(content: str | Path | bytes) -> Callable[[np.ndarray], np.ndarray]
         return np.concatenate(answers)
 
     return predict
-
-
-def _network(run: results.Run) -> keras.Model:
-    import keras
-
-    devices.quiet()
-    return keras.models.load_model(run.folder / "model.keras", compile=False)
 
 
 def converted(network: keras.Model, int8: bool = False) -> bytes:

@@ -18,6 +18,7 @@ from fer_utils.parameters import ParameterError
 if TYPE_CHECKING:
     import keras
 
+SHARED = ("classes", "scale", "offset")  # what every builder takes, and the data settle
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {}
 
 
@@ -38,10 +39,13 @@ def check(id: str, options: dict[str, Any]) -> None:
         near = difflib.get_close_matches(id, _BUILDERS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise ParameterError(f"unknown model builder '{id}'; {hint}known are {', '.join(names())}")
-    known = list(inspect.signature(_BUILDERS[id]).parameters)
+    known = [name for name in inspect.signature(_BUILDERS[id]).parameters if name not in SHARED]
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise ParameterError(f"{id} has no option '{unknown[0]}'; it takes {', '.join(known)}")
+        takes = f"it takes {', '.join(known)}" if known else "it takes none"
+        if unknown[0] in SHARED:
+            takes = "`classes` of the file and `training.pixels` settle it"
+        raise ParameterError(f"{id} has no option '{unknown[0]}'; {takes}")
 
 
 def build(id: str, **overrides: Any) -> keras.Model:
@@ -50,7 +54,7 @@ def build(id: str, **overrides: Any) -> keras.Model:
     All builders take `classes` (number of outputs) and the pixel scaling `scale` and `offset`
     (input * scale + offset). Raises ParameterError for an unknown id or keyword.
     """
-    check(id, overrides)
+    check(id, {name: value for name, value in overrides.items() if name not in SHARED})
     return _BUILDERS[id](**overrides)
 
 

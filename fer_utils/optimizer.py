@@ -20,7 +20,7 @@ def make(recipe: dict[str, Any], steps: int) -> Any:
     import keras
 
     rate = recipe["learning_rate"]
-    if recipe["one_cycle"]:
+    if recipe["one_cycle"] is not None:
         rate = one_cycle(rate, steps, **recipe["one_cycle"])
     settings = {"learning_rate": rate, "weight_decay": recipe["weight_decay"]}
     if recipe["weight_average"]:

@@ -59,6 +59,8 @@ def _repeated_key(node: Any) -> tuple[str, int] | None:
             seen.add(key.value)
             if found := _repeated_key(value):
                 return found
+    if isinstance(node, yaml.SequenceNode):
+        return next(filter(None, map(_repeated_key, node.value)), None)
     return None
 
 
@@ -75,8 +77,17 @@ def check(content: dict[str, Any], schema: str, where: str) -> None:
         raise ParameterError(f"{where}: `{key}` is not a finite number")
 
 
+def check_seeds(what: str, *seeds: int) -> None:
+    """ParameterError for a seed that NumPy or Keras would refuse, or one given twice."""
+    if min(seeds) < 0 or max(seeds) >= 2**32 or len(set(seeds)) < len(seeds):
+        told = ", ".join(map(str, seeds))
+        raise ParameterError(f"{what}: {told}; give whole numbers from 0 to 4294967295, each once")
+
+
 def _not_finite(content: Any, key: str = "") -> str:
     """The key of the first NaN or infinite number, which no bound of a schema catches."""
+    if isinstance(content, list):
+        content = dict(enumerate(content))
     if isinstance(content, dict):
         found = (_not_finite(v, f"{key}.{k}" if key else str(k)) for k, v in content.items())
         return next(filter(None, found), "")
@@ -164,7 +175,7 @@ def _check_network(content: dict[str, Any], where: str) -> None:
     except ParameterError as error:
         raise ParameterError(f"{where}: {error}") from None
     training = content["training"]
-    if training.get("one_cycle") and training.get("reduce_lr"):
+    if training.get("one_cycle") is not None and training.get("reduce_lr"):
         raise ParameterError(f"{where}: `training.one_cycle` and `training.reduce_lr` both set the "
                              "learning rate; leave one out")  # fmt: skip
     if training.get("mixing") and training.get("balance") == "class_weights":
@@ -214,6 +225,7 @@ def profile(name: str) -> dict[str, Any]:
     check(defaults, "profile", str(PARAMS / "study.yaml"))
     # the study's training defaults lie below the models' own values, the profile's above them
     merged = merge({k: v for k, v in defaults.items() if k != "training"}, content)
+    check_seeds(f"{path}: `seeds`", *merged["seeds"])
     for model in merged.get("models", []):
         _named("models", f"model in {path.name}", model)
     for model in merged.get("per_model", {}):
@@ -255,6 +267,9 @@ def model(
     if content["id"] != path.stem:
         raise ParameterError(f"{path}: `id` is '{content['id']}' but must be the file's name")
     if schema == "ensemble":  # whatever the profile: its members are what is cut
+        if profile_name and content["id"] in profile(profile_name).get("per_model", {}):
+            raise ParameterError(f"profile {profile_name}: per_model.{content['id']}: an ensemble "
+                                 "has no limits of its own; give them to its members")  # fmt: skip
         for member in content["members"]:
             of = read_yaml(_named("models", f"member in {path.name}", member))
             if "builder" not in of or "classes" in of:
@@ -292,6 +307,8 @@ def _limits(profile_name: str, content: dict[str, Any], schema: str) -> list[tup
     options = own.pop("options", {})
     where = f"profile {profile_name}: "
     if schema == "classical":  # epochs and the like mean nothing to it
+        if options:
+            raise ParameterError(f"{where}per_model.{content['id']}: `options` are a network's")
         return [(f"{where}per_model.{content['id']}", {"training": own})]
     layers = [(f"{where}per_model.{content['id']}", {"training": own, "options": options})]
     shared = dict(layout.get("training", {}))

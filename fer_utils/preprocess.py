@@ -187,5 +187,8 @@ def read_photo(path: str) -> np.ndarray:
         photo = None
     if photo is None:
         raise DataError(f"photo {path}: not an image that can be read; give a .jpg or .png")
-    factor = min(1.0, 1000 / max(photo.shape))
-    return cv2.resize(photo, None, fx=factor, fy=factor) if factor < 1 else photo
+    factor = 1000 / max(photo.shape)
+    if factor >= 1:
+        return photo
+    height, width = (max(1, round(factor * side)) for side in photo.shape)
+    return cv2.resize(photo, (width, height))

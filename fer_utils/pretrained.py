@@ -125,6 +125,11 @@ def restore(dataset: datasets.Dataset, study: str | Path, folder: Path = RUN) ->
     committed = record(folder)
     title = f"{committed['params']['title']}, committed int8 weights"
     params, seed = committed["params"] | {"title": title}, committed["seed"]
+    if committed["protocol"]["classes"] != list(dataset.classes):
+        raise results.ResultError(
+            f"{folder}: the committed network tells {', '.join(committed['protocol']['classes'])} "
+            f"apart, these images have {', '.join(dataset.classes)}: train a network on them first"
+        )
     task = Task(params, dataset, seed, CODE)
     content = (folder / FILE).read_bytes()
     task.identity["code"] = hashlib.sha256(task.identity["code"].encode() + content).hexdigest()

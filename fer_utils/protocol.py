@@ -29,6 +29,7 @@ class Task:
         self, params: dict[str, Any], dataset: datasets.Dataset, seed: int, code: tuple[str, ...]
     ) -> None:
         self.params, self.recipe, self.seed = params, params["training"], seed
+        results.git_commit()  # now: a training of hours must not be told to be of a later one
         self.rows = np.arange(len(dataset))
         self.totals = {usage: int((dataset.usage == usage).sum()) for usage in datasets.USAGES}
         if params.get("classes"):

@@ -286,7 +286,7 @@ def compare(runs: list[Run], folder: Path = FOLDER) -> pd.DataFrame:
 
 
 def _collect(options: argparse.Namespace) -> None:
-    runs = collect(options.study)
+    runs = collect(Path(options.study).absolute())
     print(summary(results.comparison(runs)))
     size = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
     print(f"\n{len(runs)} runs in {FOLDER}, {size / 1e6:.2f} MB")

@@ -109,9 +109,14 @@ def locked(folder: Path) -> Iterator[IO]:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except OSError:
+            except BlockingIOError:
                 lock.seek(0)
                 holder = lock.read().strip()
+            except OSError as error:
+                raise ResultError(
+                    f"{folder}: cannot be locked against other runs ({error.strerror}); name a "
+                    "folder on another file system with --results"
+                ) from None
             # a killed run's helpers need a moment to notice
             if not holder.isdigit() or alive(int(holder)) or time.monotonic() > deadline:
                 raise ResultError(
@@ -197,15 +202,21 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+@cache  # of the code that this process runs, whatever is committed or edited meanwhile
+def git_commit() -> str:
+    """The commit that is checked out, with a note on local changes; unknown outside of git."""
+    commit = _git("rev-parse", "HEAD")
+    if commit and _git("status", "--porcelain", "--untracked-files=no"):
+        commit += " with local changes"
+    return commit or "unknown"
+
+
 def environment() -> dict[str, Any]:
     """Versions, processor and commit that a run is recorded with (no backend is imported)."""
     versions = {}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-    commit = _git("rev-parse", "HEAD")
-    if commit and _git("status", "--porcelain", "--untracked-files=no"):
-        commit += " with local changes"
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -214,7 +225,7 @@ def environment() -> dict[str, Any]:
         "cores": cores(),
         # a sum's order, and with it the last digits, depends on them
         "threads": int(os.environ.get("TF_NUM_INTRAOP_THREADS", cores())),
-        "git_commit": commit or "unknown",
+        "git_commit": git_commit(),
     }
 
 
@@ -297,6 +308,18 @@ def run_folder(study: str | Path, model: str, seed: int, protocol: str = "offici
     return folder if protocol == "official" else folder / protocol
 
 
+def sweep(study: Path) -> None:
+    """Remove the half-written files that killed processes have left in a study."""
+    for left in study.rglob(".*.partial*"):
+        holder = next((part for part in left.name.split(".") if part.isdigit()), "")
+        if holder and alive(int(holder)):
+            continue  # of a training beside this one
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
 def write_run(
     folder: Path,
     metrics: dict[str, Any],
@@ -313,8 +336,9 @@ def write_run(
     arrays = {
         f"{split}/{kind}": array for split, of in predictions.items() for kind, array in of.items()
     }
-    staging = folder / ".new.partial"
-    shutil.rmtree(staging, ignore_errors=True)
+    staging = folder / f".new.{os.getpid()}.partial"
+    for left in folder.glob(".new.*.partial"):  # by a killed process
+        shutil.rmtree(left, ignore_errors=True)
     try:
         staging.mkdir(parents=True)
         if save_model:

@@ -28,6 +28,7 @@ ON_REQUEST = {"benchmark"}  # runs with --only alone: it measures the machine, n
 AFTER_RUNS = ("compare", "errors", "network")  # chapters that show what the runs have left
 # what the chapter `network` is about
 OWN_NETWORKS = ("fer_net", "fer_net_distilled", "fer_net_large", "fer_net_ensemble")
+FILES = ("photo", "landmarks", "votes")  # the parameters of notebooks that are paths of files
 MODEL_NOTEBOOKS = {"train": "04_train", "classical": "05_classical", "ensemble": "05_ensemble"}
 
 
@@ -41,14 +42,12 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     if options.seeds:
         if options.check_reference:
             raise ParameterError("--check-reference repeats the reference's own seed: no --seeds")
-        too_large = max(options.seeds) >= 2**32
-        if min(options.seeds) < 0 or too_large or len(set(options.seeds)) < len(options.seeds):
-            raise ParameterError("--seeds: give whole numbers from 0 to 4294967295, each once")
+        parameters.check_seeds("--seeds", *options.seeds)
         profile["seeds"] = options.seeds
     if profile_name.endswith((".yaml", ".yml")):
         profile_name = str(Path(profile_name).absolute())
     source = _source(options, profile, profile_name)
-    folder = Path(options.results).expanduser() if options.results else ROOT / "results"
+    folder = _absolute(options.results) if options.results else ROOT / "results"
     folder /= "check" if options.check_reference else Path(profile_name).stem
     from fer_utils import claims
 
@@ -92,12 +91,15 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     shown = [c for c in CHAPTERS if c in chapters or c == "compare" or executed(c)]
     if not {*OWN_NETWORKS} & {*models, *map(model_of, kept)}:
         shown = [chapter for chapter in shown if chapter != "network"]
-    given = profile.get("notebooks", {})
+    given = {  # a notebook counts a path from its own folder, its reader from where he is
+        name: {key: str(_absolute(v)) if v and key in FILES else v for key, v in values.items()}
+        for name, values in profile.get("notebooks", {}).items()
+    }
     return {
         "python": sys.executable,
         "profile": profile_name,
         "data": source,
-        "folder": str(folder.absolute()),
+        "folder": str(folder),
         "models": models,
         "runs": runs,
         "jobs": profile.get("jobs", 1),
@@ -106,6 +108,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         "targets": targets,
         "report_chapters": [chapter for chapter in shown if chapter != "report"],
         "preprocess_content": _preprocess_content(given.get("02_preprocess", {})),
+        "votes_content": "",
         "photo_content": _photo_content(given.get("07_errors", {})),
         "classical": [name for name in models if "pipeline" in complete[name][0]],
         "ensembles": [name for name in models if "members" in complete[name][0]],
@@ -123,7 +126,11 @@ def _source(options: argparse.Namespace, profile: dict[str, Any], profile_name: 
         raise ParameterError("profile demo is for the embedded faces; --data needs quick or full")
     if re.fullmatch(r"(synthetic|kaggle)(:.*)?", source):
         return source
-    return str(Path(source).expanduser().absolute())
+    return str(_absolute(source))
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()
 
 
 def trained_since(run: Path) -> bool:
@@ -253,13 +260,13 @@ def _of_notebooks(
     profile_name: str,
 ) -> dict[str, dict[str, Any]]:
     """What every notebook is called with: the command line, over it the profile's own values."""
-    shared = {"study": str(folder.absolute())}
+    shared = {"study": str(folder)}
     data = {**shared, "data": source}
     if options.on_bad != "error":
         data["on_bad"] = options.on_bad
     if options.resize:
         data["resize"] = True
-    votes = {"votes": str(Path(options.votes).expanduser().absolute())} if options.votes else {}
+    votes = {"votes": str(_absolute(options.votes))} if options.votes else {}
     profiled = {**data, "profile": profile_name}
     of = {
         "explore": {**data, **votes},

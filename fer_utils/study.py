@@ -153,11 +153,12 @@ class Engine:
 
     def run(self, jobs: int, total: int, after_failure: bool = False) -> int:
         """Run what is due, `jobs` notebooks at a time; Snakemake's exit status."""
+        from fer_utils import results
+
         self.counter.write_text("")
-        for left in self.folder.rglob(".*.partial*"):  # by a killed run
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        results.sweep(self.folder)
         forced = [] if after_failure else self._replaced()
-        threads = max(1, (os.cpu_count() or 1) // jobs)
+        threads = max(1, results.cores() // jobs)
         limits = {"TF_NUM_INTRAOP_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
         environment = self.environment | {
             "FER_STUDY_TOTAL": str(total),
@@ -336,6 +337,8 @@ def show_data(config: dict[str, Any], options: argparse.Namespace) -> bool:
         part = datasets.select_classes(dataset, chosen) if chosen else dataset
         datasets.split(part, params["protocol"])
     source, bad = dataset.provenance["source"], dataset.provenance.get("bad_count", 0)
+    if dataset.provenance["kind"] == "npz":
+        bad = 0  # they were left out of what was saved
     note = " (synthetic faces, not FER2013)" if dataset.provenance.get("synthetic") else ""
     print(f"data     {source}: {len(dataset):,} images{note}, read in {time.time() - start:.1f} s")
     config["content"] = dataset.provenance["sha256"]
@@ -347,7 +350,7 @@ def show_data(config: dict[str, Any], options: argparse.Namespace) -> bool:
         if not joined:
             raise ParameterError(f"--votes {votes}: has no vote on any of these images")
         print(f"votes    {Path(votes).name}: {joined:,} images have FER+ votes")
-        config["content"] += hashlib.sha256(Path(votes).read_bytes()).hexdigest()
+        config["votes_content"] = hashlib.sha256(Path(votes).read_bytes()).hexdigest()
     if bad:
         print(f"bad      rows or images: {bad:,}")
         for message in dataset.provenance["bad"]:

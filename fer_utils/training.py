@@ -297,9 +297,9 @@ class Training:
             return
         self.net = self.learner = transfer.head(network)
         with devices.exact():
-            exact = self._network()
-            exact.set_weights(network.get_weights())
-            self.extractor = transfer.extractor(exact)
+            self.whole = self._network()
+            self.whole.set_weights(network.get_weights())
+            self.extractor = transfer.extractor(self.whole)
 
     def _hold_data(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Put the training images, then every course's validation images, on the device."""
@@ -551,14 +551,12 @@ class Training:
         float32 so that whoever loads model.keras gets the recorded probabilities on any machine.
         """
         with self._stage("evaluate"), devices.exact():
-            final = self._network()
-            scored = final
-            if self.extractor:
-                transfer.load(final, self.recipe["weights"])
-                scored = transfer.head(final)
+            final = self.whole if self.extractor else self._network()
+            scored = transfer.head(final) if self.extractor else final
             scored.set_weights(self.course.best_weights)
             predictions = self.task.predictions(lambda part: self._predicted(scored, part))
             if self.recipe["views"]:
+                self.say(f"scoring the mean over {_count_of_views(self.recipe)} views of an image")
                 predictions |= self.task.predictions(
                     lambda part: self._predicted_from_views(scored, part),
                     ("validation", "test"),
@@ -606,8 +604,7 @@ def _train(options: argparse.Namespace) -> None:
 
     limits = {} if options.epochs is None else {"epochs": options.epochs}
     devices.start()
-    if options.seed < 0:
-        raise parameters.ParameterError(f"--seed is {options.seed} but must be at least 0")
+    parameters.check_seeds("--seed", options.seed)
     if options.devices < 1:
         raise parameters.ParameterError(f"--devices is {options.devices}; give at least 1")
     complete = parameters.protocols(options.params, options.profile, **limits)

@@ -29,7 +29,7 @@ from fer_utils import (
     training,
     transfer,
 )
-from fer_utils.parameters import PARAMS, ROOT, ParameterError
+from fer_utils.parameters import PARAMS, ROOT, ParameterError, check_seeds
 from fer_utils.results import VIEWS
 
 FILE = PARAMS / "trials.yaml"
@@ -233,8 +233,7 @@ def record(made: pd.DataFrame, bases: dict[str, pd.Series], path: Path = RECORD)
 def _try(options: argparse.Namespace) -> None:
     devices.start()
     trials = read()
-    if options.seed < 0:
-        raise ParameterError(f"--seed is {options.seed} but must be at least 0")
+    check_seeds("--seed", options.seed)
     for name in options.only or ():
         if name not in trials:
             raise ParameterError(f"--only: no trial '{name}'; there are {', '.join(trials)}")

@@ -1,5 +1,6 @@
 """PCA with neighbours, HOG and LBP with an SVM: right features, honest grids, the usual records."""
 
+import joblib
 import numpy as np
 import pytest
 
@@ -80,9 +81,7 @@ def test_saved_pipeline_gives_the_recorded_probabilities(finished, dataset):
 
 def test_probabilities_of_the_svm_keep_its_predictions(dataset, tmp_path):
     run = classical.run(params("hog_svm"), dataset, tmp_path)
-    import joblib
-
-    model = joblib.load(run.folder / "model.joblib")
+    model = joblib.load(run.folder / classical.FILE)
     images = dataset.images[:100]
     predicted = model.estimator.predict(classical.FEATURES[model.features](images))
     np.testing.assert_array_equal(model.predict(images).argmax(axis=1), predicted)
@@ -124,3 +123,17 @@ def test_more_components_than_images_are_one_message(dataset, tmp_path):
     wrong["training"]["grid"] = GRIDS["pca_knn"] | {"components": [400]}
     with pytest.raises(parameters.ParameterError, match="up to 400 but the grid has 300 training"):
         classical.run(wrong, dataset, tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(GRIDS))
+def test_a_class_without_training_images_shifts_no_other(name, dataset, tmp_path):
+    lacking = (dataset.usage == "Training") & (dataset.labels == 1)
+    run = classical.run(params(name), dataset.take(~lacking), tmp_path)
+    model = joblib.load(run.folder / classical.FILE)
+    images = dataset.images[:200]
+    predicted = model.estimator.predict(classical.FEATURES[model.features](images))
+    np.testing.assert_array_equal(model.decisions(images).argmax(axis=1), predicted)
+    probabilities = model.predict(images)
+    assert probabilities.shape == (200, 7) and not probabilities[:, 1].any()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert np.isfinite(run.validation["nll"])

@@ -145,6 +145,10 @@ def test_bad_row_is_named_with_the_way_round_it(tmp_path):
         assert "row 23" in done.stdout + done.stderr
         assert done.stderr.count("\n") == 1 and " would run" not in done.stdout
     assert cli(*given, "--dry-run", "--on-bad", "skip").returncode == 0
+    saved = tmp_path / "without_it.npz"
+    datasets.load(path, "skip", cache=False).save(saved)
+    words = ["--data", str(saved), "--results", str(tmp_path), "--only", "explore", "--dry-run"]
+    assert cli(*words).returncode == 0
 
 
 def test_data_without_a_split_that_a_model_needs_stops_at_once(tmp_path):

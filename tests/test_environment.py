@@ -1,5 +1,6 @@
 """One lock for pip, uv and conda, and a fresh machine that gets exactly it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import tomllib
 
 import pytest
 import yaml
+from clones import Clone
 from conftest import ROOT
 
 from fer_utils import environment
@@ -71,3 +73,22 @@ def test_importing_the_package_imports_no_backend():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_one_s_own_venv_serves_without_being_activated(tmp_path):
+    clone = Clone(tmp_path, "tiny")
+    own = clone.root / ".venv" / "bin" / "python"
+    own.parent.mkdir(parents=True)
+    own.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    own.chmod(0o755)
+    bare = tmp_path / "bin"  # where no Python has the packages
+    bare.mkdir()
+    for name in ("python", "python3"):
+        (bare / name).write_text("#!/bin/sh\nexit 1\n")
+        (bare / name).chmod(0o755)
+    path = os.pathsep.join([str(bare), "/usr/bin", "/bin"])
+    done = subprocess.run(
+        ["./run_all.sh", "--list"], cwd=clone.root, env=os.environ | {"PATH": path},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0 and "basic_cnn" in done.stdout, done.stdout + done.stderr

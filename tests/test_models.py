@@ -105,8 +105,12 @@ def test_layers_are_those_of_the_paper():
 def test_unknown_model_and_option_are_named():
     with pytest.raises(ParameterError, match="did you mean basic_cnn"):
         models.build("basic_cn")
-    with pytest.raises(ParameterError, match="no option 'width'; it takes classes"):
+    with pytest.raises(ParameterError, match="no option 'width'; it takes none"):
         models.build("basic_cnn", width=2)
+    with pytest.raises(ParameterError, match="no option 'width'; it takes size, fine_tune"):
+        models.build("resnet50", width=2)
+    with pytest.raises(ParameterError, match="no option 'classes'; `classes` of the file"):
+        models.check("resnet50", {"classes": 3})
 
 
 def network_with_normalisation():

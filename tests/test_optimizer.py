@@ -77,3 +77,8 @@ def test_smoothed_loss_spreads_a_tenth_over_all_classes():
     target = np.array([0.9 + 0.1 / 3, 0.1 / 3, 0.1 / 3])
     value = float(smoothed(np.array([[1.0, 0.0, 0.0]], "float32"), probabilities))
     assert value == pytest.approx(float(-(target * np.log(probabilities[0])).sum()), rel=1e-5)
+
+
+def test_one_cycle_without_a_rise_has_the_usual_one():
+    made = optimizer.make(RECIPE | {"one_cycle": {}}, 100)
+    assert optimizer.rate(made) == pytest.approx(0.2 / 25)

@@ -197,6 +197,8 @@ def test_wrong_entry_of_a_grid_is_named(tmp_path, grid, words):
     [
         ({"one_cycle": {"rise": 0.3}, "reduce_lr": {"monitor": "val_loss", "factor": 0.5,
                                                     "patience": 2}}, "both set the learning rate"),
+        ({"one_cycle": {}, "reduce_lr": {"monitor": "val_loss", "factor": 0.5, "patience": 2}},
+         "both set the learning rate"),
         ({"mixing": {"kind": "mixup", "alpha": 0.2, "share": 1.0}, "balance": "class_weights"},
          "images of two classes"),
         ({"progressive_resizing": [24, 48], "early_stopping": {"monitor": "val_loss",
@@ -213,3 +215,29 @@ def test_a_profile_does_not_lengthen_a_training(tmp_path):
     recipe |= {"id": "mine", "training": recipe["training"] | {"epochs": 1}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe))
     assert parameters.model(tmp_path / "mine.yaml", "quick")["training"]["epochs"] == 1
+
+
+def test_a_number_in_a_list_must_be_finite(tmp_path):
+    path = write(tmp_path, {"training": {"augmentation": {"zoom": [float("nan"), 1.1]}}})
+    with pytest.raises(ParameterError, match="augmentation.zoom.0` is not a finite number"):
+        parameters.model(path)
+
+
+def test_a_key_twice_in_an_entry_of_a_list_is_named(tmp_path):
+    path = write(tmp_path, text="claims:\n  - claim: x\n    value: 1\n    value: 2\n")
+    with pytest.raises(ParameterError, match="line 4: `value` is given twice"):
+        parameters.read_yaml(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "told"),
+    [
+        ("per_model: {fer_net_ensemble: {epochs: 9}}", "fer_net_ensemble", "no limits of its own"),
+        ("per_model: {hog_svm: {options: {size: 9}}}", "hog_svm", "`options` are a network's"),
+        ("seeds: [4294967296]", "basic_cnn", "`seeds`: 4294967296; .* to 4294967295"),
+    ],
+)
+def test_what_a_profile_says_in_vain_is_refused(tmp_path, line, name, told):
+    (tmp_path / "short.yaml").write_text(f"description: x\n{line}\n")
+    with pytest.raises(ParameterError, match=told):
+        parameters.model(name, str(tmp_path / "short.yaml"))

@@ -93,6 +93,8 @@ def test_photo_is_read_as_grey_and_a_wrong_file_is_named(tmp_path, dataset):
     np.testing.assert_array_equal(
         preprocess.read_photo(str(tmp_path / "me.png")), dataset.images[0]
     )
+    cv2.imwrite(str(tmp_path / "thin.png"), np.zeros((1, 5000), np.uint8))
+    assert preprocess.read_photo(str(tmp_path / "thin.png")).shape == (1, 1000)
     (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(DataError, match="text.jpg: not an image"):
         preprocess.read_photo(str(tmp_path / "text.jpg"))

@@ -203,3 +203,9 @@ def test_int8_file_needs_no_cache(kept, dataset, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("where a folder should be")
     monkeypatch.setenv("FER_CACHE", str(tmp_path / "file"))
     assert predict.committed_in_int8(kept)(dataset.images[:1]).shape == (1, 7)
+
+
+def test_data_of_other_classes_are_refused(kept, dataset, tmp_path):
+    three = datasets.select_classes(dataset, ["anger", "sadness", "neutral"])
+    with pytest.raises(results.ResultError, match="these images have anger, sadness, neutral"):
+        pretrained.restore(three, tmp_path, kept)

@@ -298,7 +298,10 @@ def test_what_is_told_of_hejslet_vetterstein_s_networks_is_in_their_runs(committ
         [" to ".join(ends) for ends in zip(measures["heavy", p], measures["light", p], strict=True)]
         for p in ("kaggle", "official")
     )
-    text = "from {} points, by mean recall on Training less accuracy in validation {}, the last epoch's running values {};"
+    text = (
+        "from {} points, by mean recall on Training less accuracy in validation {}, "
+        "the last epoch's running values {};"
+    )
     assert text.format(*own) in page
     assert "narrows less: {}, {} and {}.".format(*shared) in page
     assert f"one seed, it scores {more[1]:.1f} points lower" in page

@@ -272,6 +272,9 @@ def test_every_number_has_its_command_commit_code_and_record(study, page):
     )
     run.metrics["model"]["members"] = {"runs/fer_net/seed_0": "", "runs/fer_net/seed_1": ""}
     assert report.repeat(run, plan)["command"].endswith("--seeds 0 1 --only fer_net hog_svm")
+    run = results.read_run(study / "runs" / "basic_cnn" / "seed_0")
+    run.metrics["params"]["training"]["start_from"] = {"run": "fer_net/seed_0"}
+    assert report.repeat(run, plan)["command"].endswith("--only fer_net basic_cnn")
 
 
 def luminance(colour):

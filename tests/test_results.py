@@ -1,6 +1,8 @@
 """Records and files: complete, checked, never half-written."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -8,8 +10,9 @@ import numpy as np
 import pytest
 from runs import make_run
 
-from fer_utils import results
+from fer_utils import datasets, parameters, results
 from fer_utils.parameters import ParameterError
+from fer_utils.protocol import Task
 
 
 def test_written_run_reads_back(tmp_path):
@@ -172,3 +175,38 @@ def test_a_study_without_a_run_has_none_on_any_data():
     for chosen in (results.on_same_data, results.best_run):
         with pytest.raises(results.ResultError, match="no finished run; train a model first"):
             chosen([])
+
+
+def test_a_file_system_without_locks_is_not_taken_for_another_run(tmp_path, monkeypatch):
+    def flock(file, how):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(results.fcntl, "flock", flock)
+    with pytest.raises(results.ResultError, match="cannot be locked .*not implemented"):
+        with results.locked(tmp_path):
+            pass
+
+
+def test_half_written_files_go_once_their_process_has_ended(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    folder = tmp_path / "runs"
+    for pid in (ended.pid, os.getpid()):
+        (folder / f".new.{pid}.partial").mkdir(parents=True)
+        (folder / f".checkpoint.{pid}.partial.npz").write_text("")
+    results.sweep(tmp_path)
+    left = [f".checkpoint.{os.getpid()}.partial.npz", f".new.{os.getpid()}.partial"]
+    assert sorted(path.name for path in folder.iterdir()) == left
+
+
+def test_the_commit_of_a_record_is_that_of_the_code_that_ran(monkeypatch):
+    commits = {"rev-parse": "a" * 40, "status": ""}
+    monkeypatch.setattr(results, "_git", lambda word, *more: commits[word])
+    results.git_commit.cache_clear()
+    try:
+        dataset = datasets.load("synthetic:n=100,seed=1")
+        Task(parameters.model("basic_cnn"), dataset, 0, ())  # a training begins
+        commits["rev-parse"] = "b" * 40
+        assert results.environment()["git_commit"] == "a" * 40
+    finally:
+        results.git_commit.cache_clear()

@@ -2,11 +2,12 @@
 
 import os
 
+import cv2
 import pytest
 import yaml
 from runs import make_run
 
-from fer_utils import parameters, settings, study
+from fer_utils import datasets, parameters, settings, study
 
 PROFILE = {"description": "mine", "seeds": [0, 1], "models": ["basic_cnn", "pca_knn"]}
 
@@ -119,3 +120,14 @@ def test_a_check_against_the_reference_takes_no_other_seed():
     words = ["--check-reference", "--data", "fer2013.csv", "--seeds", "1"]
     with pytest.raises(parameters.ParameterError, match="the reference's own seed: no --seeds"):
         settings.settings(study.parser().parse_args(words))
+
+
+def test_paths_count_from_where_one_works(asked, tmp_path, monkeypatch):
+    faces = datasets.load("synthetic:n=20,seed=1").images
+    assert cv2.imwrite(str(tmp_path / "me.png"), faces[0])
+    monkeypatch.chdir(tmp_path)
+    given = {"07_errors": {"photo": "me.png"}, "02_preprocess": {"landmarks": "68.dat"}}
+    config = asked("--results", "mine", notebooks=given)
+    assert config["parameters"]["errors"]["photo"] == str(tmp_path / "me.png")
+    assert config["parameters"]["preprocess"]["landmarks"] == str(tmp_path / "68.dat")
+    assert config["folder"] == str(tmp_path / "mine" / "mine")

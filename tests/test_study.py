@@ -10,7 +10,7 @@ from browser import SIZES, faults
 from clones import Clone, processor_seconds
 from conftest import ROOT
 
-from fer_utils import results
+from fer_utils import datasets, ferplus, results
 
 pytestmark = pytest.mark.study
 EXPECTED = json.loads((ROOT / "tests" / "expected_tiny.json").read_text(encoding="utf-8"))
@@ -196,8 +196,6 @@ def test_a_study_of_one_baseline_has_a_report(clone, tmp_path):
 
 
 def test_other_data_in_the_same_place_re_run_the_study(clone, first, tmp_path):
-    from fer_utils import datasets
-
     path = tmp_path / "faces.npz"
     datasets.load("synthetic:n=800,seed=1").save(path)
     words = ["--data", str(path), "--results", str(tmp_path), "--only", "explore"]
@@ -205,3 +203,13 @@ def test_other_data_in_the_same_place_re_run_the_study(clone, first, tmp_path):
     assert clone.run(*words).stdout.count("nothing to do") == 1
     datasets.load("synthetic:n=800,seed=2").save(path)
     assert clone.due(*words) == {"01_explore"}
+
+
+def test_votes_make_only_the_chapters_anew_that_show_them(clone, first, tmp_path):
+    data = datasets.load("synthetic:n=1000,seed=3")
+    table = pd.DataFrame({"image": data.names, "row": 0, "usage": data.usage})
+    table["emotion"] = [data.classes[label] for label in data.labels]
+    table[[*ferplus.VOTE_COLUMNS]] = 1
+    table.to_csv(tmp_path / "votes.csv", index=False)
+    due = clone.due("--votes", str(tmp_path / "votes.csv"))
+    assert due == {"01_explore", "07_errors", "09_fer_net", "report"}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fer_utils import datasets, export, models, parameters, training, transfer
+from fer_utils import datasets, export, inference, models, parameters, training, transfer
 from fer_utils.parameters import ParameterError
 
 LIMITS = {"epochs": 1, "train_limit": 48, "early_stopping": None}
@@ -206,3 +206,14 @@ def test_frozen_base_trains_its_head_only_and_gives_the_same_record_with_a_warm_
     images = dataset.images[test["index"]][..., None]
     np.testing.assert_allclose(saved.predict(images, verbose=0), test["probabilities"], atol=1e-4)
     assert export.export(first, dataset)["same_prediction"] == len(images)
+
+
+def test_a_frozen_base_of_random_weights_is_saved_as_it_was_scored(dataset, monkeypatch, tmp_path):
+    monkeypatch.setenv("FER_CACHE", str(tmp_path / "cache"))
+    mine = params("")
+    del mine["from_scratch"]
+    mine["training"]["weights"] = None
+    run = training.run(mine, dataset, tmp_path, say=lambda line: None)
+    test = run.predictions("PrivateTest")
+    saved = inference.predictor(run)(dataset.images[test["index"]])
+    np.testing.assert_allclose(saved, test["probabilities"], atol=1e-4)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer_utils import lineage
 from fer_utils.report import notebook, troubles
 from fer_utils.results import ResultError, Run, finished_runs, on_same_data, write_text
 
@@ -98,7 +99,11 @@ def repeat(run: Run, plan: dict[str, Any]) -> dict[str, str]:
         networks = [run.place]
     seeds = sorted({int(Path(place).parts[2].removeprefix("seed_")) for place in networks})
     words += ["--seeds", *map(str, seeds)] if seeds not in ([], [0]) else []
-    only = dict.fromkeys([*(Path(place).parts[1] for place in networks), run.metrics["run_id"]])
+    before = (
+        lineage.model_of(told) for _, told in lineage.named(run.metrics["params"]["training"])
+    )
+    members = (Path(place).parts[1] for place in networks)
+    only = dict.fromkeys([*before, *members, run.metrics["run_id"]])
     return {
         "label": run.label,
         "protocol": run.metrics["protocol"]["name"],

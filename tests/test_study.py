@@ -208,7 +208,7 @@ def test_other_data_in_the_same_place_re_run_the_study(clone, first, tmp_path):
 def test_votes_make_only_the_chapters_anew_that_show_them(clone, first, tmp_path):
     data = datasets.load("synthetic:n=1000,seed=3")
     table = pd.DataFrame({"image": data.names, "row": 0, "usage": data.usage})
-    table["emotion"] = [data.classes[label] for label in data.labels]
+    table["emotion"] = data.labels
     table[[*ferplus.VOTE_COLUMNS]] = 1
     table.to_csv(tmp_path / "votes.csv", index=False)
     due = clone.due("--votes", str(tmp_path / "votes.csv"))

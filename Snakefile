@@ -57,7 +57,7 @@ if "explore" in CHAPTERS:
             failed="failed/explore.ipynb",
             parameters=json.dumps(PARAMETERS["explore"]),
             content=config["content"],
-            votes=config["votes_content"],
+            votes=config["votes_content"]["explore"],
         priority: 3
         message:
             "notebook 01_explore"
@@ -218,7 +218,7 @@ rule errors:
         failed="failed/errors.ipynb",
         parameters=json.dumps(PARAMETERS["errors"]),
         content=config["content"],
-        votes=config["votes_content"],
+        votes=config["votes_content"]["errors"],
         more=config["photo_content"],
     message:
         "notebook 07_errors"
@@ -239,7 +239,7 @@ rule network:
         failed="failed/network.ipynb",
         parameters=json.dumps(PARAMETERS["network"]),
         content=config["content"],
-        votes=config["votes_content"],
+        votes=config["votes_content"]["network"],
     message:
         "notebook 09_fer_net"
     shell:

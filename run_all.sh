@@ -14,8 +14,8 @@
 #   ./run_all.sh --lab                          JupyterLab in the same environment
 #   ./run_all.sh --help                         all options
 #
-# It uses the active Python environment if that has the packages, else makes .venv from
-# requirements.lock (with uv where it is installed, else with pip).
+# It uses the active Python environment, or your own .venv, if that has the packages, else makes
+# .venv from requirements.lock (with uv where it is installed, else with pip).
 set -Eeuo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd) # paths on the command line stay as typed
 

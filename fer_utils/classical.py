@@ -118,7 +118,7 @@ class Classifier:
 
     features: str
     estimator: Any
-    classes: int
+    classes: int = len(datasets.EMOTIONS)
     scale: float | None = None
 
     def decisions(self, images: np.ndarray) -> np.ndarray:
@@ -206,7 +206,7 @@ def _fit(task: Task, images: np.ndarray, labels: np.ndarray, chosen: dict) -> Cl
     features = chosen.get("features", "pixels")
     estimator = _estimator(task.params["pipeline"], task.seed, chosen)
     estimator.fit(FEATURES[features](images), labels)
-    return Classifier(features, estimator, len(task.dataset.classes))
+    return Classifier(features, estimator, classes=len(task.dataset.classes))
 
 
 def _search(task: Task, say: Any) -> pd.DataFrame:

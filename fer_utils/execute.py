@@ -22,7 +22,7 @@ from fer_utils.results import alive, replacing
 PROGRESS = (
     "epoch", "resumed", "finished run", "no finished run", "grid", "features of",
     "trained and selected", "protocol", "the paper's protocol is left out", "step ",
-    "the checkpoint", "the finished run",
+    "the checkpoint", "the finished run", "scoring",
 )  # fmt: skip
 
 

@@ -309,15 +309,27 @@ def run_folder(study: str | Path, model: str, seed: int, protocol: str = "offici
 
 
 def sweep(study: Path) -> None:
-    """Remove the half-written files that killed processes have left in a study."""
-    for left in study.rglob(".*.partial*"):
-        holder = next((part for part in left.name.split(".") if part.isdigit()), "")
-        if holder and alive(int(holder)):
-            continue  # of a training beside this one
+    """Remove the half-written files that killed processes have left in a study.
+
+    For the one that holds the study's lock; folders that others hold are theirs.
+    """
+    for left in [*study.rglob(".*.partial*")]:
+        if any(_held(study / place) for place in left.relative_to(study).parents[:-1]):
+            continue
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
             left.unlink(missing_ok=True)
+
+
+def _held(folder: Path) -> bool:
+    """Does a process work in this folder?"""
+    with contextlib.suppress(FileNotFoundError), open(folder / ".lock") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def write_run(

@@ -91,8 +91,8 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     shown = [c for c in CHAPTERS if c in chapters or c == "compare" or executed(c)]
     if not {*OWN_NETWORKS} & {*models, *map(model_of, kept)}:
         shown = [chapter for chapter in shown if chapter != "network"]
-    given = {  # a notebook counts a path from its own folder, its reader from where he is
-        name: {key: str(_absolute(v)) if v and key in FILES else v for key, v in values.items()}
+    given = {
+        name: {key: _of_notebook(name, key, value) for key, value in values.items()}
         for name, values in profile.get("notebooks", {}).items()
     }
     return {
@@ -108,7 +108,6 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         "targets": targets,
         "report_chapters": [chapter for chapter in shown if chapter != "report"],
         "preprocess_content": _preprocess_content(given.get("02_preprocess", {})),
-        "votes_content": "",
         "photo_content": _photo_content(given.get("07_errors", {})),
         "classical": [name for name in models if "pipeline" in complete[name][0]],
         "ensembles": [name for name in models if "members" in complete[name][0]],
@@ -127,6 +126,15 @@ def _source(options: argparse.Namespace, profile: dict[str, Any], profile_name: 
     if re.fullmatch(r"(synthetic|kaggle)(:.*)?", source):
         return source
     return str(_absolute(source))
+
+
+def _of_notebook(name: str, key: str, value: Any) -> Any:
+    """A notebook's parameter in a profile; paths are told from where the command is given."""
+    if key not in FILES:
+        return value
+    if not isinstance(value, str):
+        raise ParameterError(f"notebooks.{name}.{key} is {value!r} but must be a path, or empty")
+    return str(_absolute(value)) if value else ""
 
 
 def _absolute(path: str) -> Path:

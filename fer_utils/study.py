@@ -342,15 +342,9 @@ def show_data(config: dict[str, Any], options: argparse.Namespace) -> bool:
     note = " (synthetic faces, not FER2013)" if dataset.provenance.get("synthetic") else ""
     print(f"data     {source}: {len(dataset):,} images{note}, read in {time.time() - start:.1f} s")
     config["content"] = dataset.provenance["sha256"]
-    votes = config["parameters"]["explore"].get("votes")
-    if votes:
-        from fer_utils import ferplus
-
-        joined = int((ferplus.join(dataset, votes) >= 0).any(axis=1).sum())
-        if not joined:
-            raise ParameterError(f"--votes {votes}: has no vote on any of these images")
-        print(f"votes    {Path(votes).name}: {joined:,} images have FER+ votes")
-        config["votes_content"] = hashlib.sha256(Path(votes).read_bytes()).hexdigest()
+    of_chapter = {name: given.get("votes") for name, given in config["parameters"].items()}
+    content = {votes: _votes(dataset, votes) for votes in {*of_chapter.values()} if votes}
+    config["votes_content"] = {name: content.get(votes) for name, votes in of_chapter.items()}
     if bad:
         print(f"bad      rows or images: {bad:,}")
         for message in dataset.provenance["bad"]:
@@ -359,6 +353,17 @@ def show_data(config: dict[str, Any], options: argparse.Namespace) -> bool:
         print(f"\n{datasets.describe(dataset).to_string()}\n")
         print(quality.summary(dataset).to_string(index=False))
     return not bad or options.on_bad == "skip"
+
+
+def _votes(dataset: Any, votes: str) -> str:
+    """Print how many images have FER+ votes in a file; the hash of what is in it."""
+    from fer_utils import ferplus
+
+    joined = int((ferplus.join(dataset, votes) >= 0).any(axis=1).sum())
+    if not joined:
+        raise ParameterError(f"--votes {votes}: has no vote on any of these images")
+    print(f"votes    {Path(votes).name}: {joined:,} images have FER+ votes")
+    return hashlib.sha256(Path(votes).read_bytes()).hexdigest()
 
 
 def show_outcome(folder: Path, targets: list[str], synthetic: bool) -> None:

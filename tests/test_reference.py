@@ -249,7 +249,7 @@ def test_what_is_told_of_the_seeds_is_in_the_tables(committed, page):
     assert "they lie {:.1f} to {:.1f} points above the SVM".format(*over) in page
     assert f"they are up to {over[1]:.1f} points above it" in text
     further = f"{high.min() - low.max():.1f} to {high.max() - min(svm, low.min()):.1f}"
-    words = f"{further} with the other seeds of the two networks"
+    words = f"{further} with the other seeds of the Basic and the Six-layer CNN"
     assert words in " ".join(text.split()) and words in page
     runs = {run.place: run for run in committed}
     of = [runs[f"runs/six_layer_cnn/seed_{seed}/publictest"].test for seed in range(3)]

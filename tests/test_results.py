@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import subprocess
 import sys
 
@@ -187,16 +186,16 @@ def test_a_file_system_without_locks_is_not_taken_for_another_run(tmp_path, monk
             pass
 
 
-def test_half_written_files_go_once_their_process_has_ended(tmp_path):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    folder = tmp_path / "runs"
-    for pid in (ended.pid, os.getpid()):
-        (folder / f".new.{pid}.partial").mkdir(parents=True)
-        (folder / f".checkpoint.{pid}.partial.npz").write_text("")
-    results.sweep(tmp_path)
-    left = [f".checkpoint.{os.getpid()}.partial.npz", f".new.{os.getpid()}.partial"]
-    assert sorted(path.name for path in folder.iterdir()) == left
+def test_half_written_files_go_but_those_of_a_training_that_runs(tmp_path):
+    for folder in (tmp_path / "runs" / "dead", tmp_path / "runs" / "live"):
+        (folder / ".new.partial").mkdir(parents=True)
+        (folder / ".new.partial" / ".metrics.7.partial.json").write_text("")
+        (folder / ".checkpoint.7.partial.npz").write_text("")
+    (tmp_path / ".study.7.partial.json").write_text("")
+    with results.locked(tmp_path), results.locked(tmp_path / "runs" / "live"):
+        results.sweep(tmp_path)
+    left = {path.relative_to(tmp_path).parts[1] for path in tmp_path.rglob("*.partial*")}
+    assert left == {"live"} and len(list(tmp_path.rglob("*.partial*"))) == 3
 
 
 def test_the_commit_of_a_record_is_that_of_the_code_that_ran(monkeypatch):

@@ -131,3 +131,5 @@ def test_paths_count_from_where_one_works(asked, tmp_path, monkeypatch):
     assert config["parameters"]["errors"]["photo"] == str(tmp_path / "me.png")
     assert config["parameters"]["preprocess"]["landmarks"] == str(tmp_path / "68.dat")
     assert config["folder"] == str(tmp_path / "mine" / "mine")
+    with pytest.raises(parameters.ParameterError, match="01_explore.votes is True but must be a"):
+        asked(notebooks={"01_explore": {"votes": True}})

@@ -210,6 +210,12 @@ def test_votes_make_only_the_chapters_anew_that_show_them(clone, first, tmp_path
     table = pd.DataFrame({"image": data.names, "row": 0, "usage": data.usage})
     table["emotion"] = data.labels
     table[[*ferplus.VOTE_COLUMNS]] = 1
-    table.to_csv(tmp_path / "votes.csv", index=False)
-    due = clone.due("--votes", str(tmp_path / "votes.csv"))
+    path = tmp_path / "votes.csv"
+    table.to_csv(path, index=False)
+    due = clone.due("--votes", str(path))
     assert due == {"01_explore", "07_errors", "09_fer_net", "report"}
+    words = ["--votes", str(path), "--results", str(tmp_path), "--only", "explore"]
+    assert clone.run(*words).returncode == 0
+    assert clone.run(*words).stdout.count("nothing to do") == 1
+    table[:500].to_csv(path, index=False)
+    assert clone.due(*words) == {"01_explore"}

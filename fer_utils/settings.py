@@ -92,7 +92,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     if not {*OWN_NETWORKS} & {*models, *map(model_of, kept)}:
         shown = [chapter for chapter in shown if chapter != "network"]
     given = {
-        name: {key: _of_notebook(name, key, value) for key, value in values.items()}
+        name: {key: _own_value(name, key, value) for key, value in values.items()}
         for name, values in profile.get("notebooks", {}).items()
     }
     return {
@@ -128,7 +128,7 @@ def _source(options: argparse.Namespace, profile: dict[str, Any], profile_name: 
     return str(_absolute(source))
 
 
-def _of_notebook(name: str, key: str, value: Any) -> Any:
+def _own_value(name: str, key: str, value: Any) -> Any:
     """A notebook's parameter in a profile; paths are told from where the command is given."""
     if key not in FILES:
         return value

@@ -26,8 +26,8 @@ CHAPTERS = {
 }
 ON_REQUEST = {"benchmark"}  # runs with --only alone: it measures the machine, not the papers
 AFTER_RUNS = ("compare", "errors", "network")  # chapters that show what the runs have left
-# what the chapter `network` is about
-OWN_NETWORKS = ("fer_net", "fer_net_distilled", "fer_net_large", "fer_net_ensemble")
+SMALL_NETWORKS = ("fer_net", "fer_net_long", "fer_net_distilled")  # of this study's own
+OWN_NETWORKS = (*SMALL_NETWORKS, "fer_net_large", "fer_net_ensemble")  # of the chapter `network`
 FILES = ("photo", "landmarks", "votes")  # the parameters of notebooks that are paths of files
 MODEL_NOTEBOOKS = {"train": "04_train", "classical": "05_classical", "ensemble": "05_ensemble"}
 

@@ -47,6 +47,12 @@ def run(
     return runs
 
 
+def of_one_class(runs: dict[str, results.Run]) -> list[str]:
+    """The steps after which the network calls every image the same: trained too briefly to tell."""
+    of = {name: run.predictions(run.metrics["protocol"]["test"]) for name, run in runs.items()}
+    return [name for name, p in of.items() if len(set(p["probabilities"].argmax(axis=1))) == 1]
+
+
 def table(runs: dict[str, results.Run]) -> pd.DataFrame:
     """Accuracy of each step with its interval, and the paired difference to the first, "none"."""
     plain = next(iter(runs.values()))

@@ -312,7 +312,7 @@ def _limits(profile_name: str, content: dict[str, Any], schema: str) -> list[tup
         return [(f"{where}per_model.{content['id']}", {"training": own})]
     layers = [(f"{where}per_model.{content['id']}", {"training": own, "options": options})]
     shared = dict(layout.get("training", {}))
-    if "epochs" in shared:  # a profile cuts; what a file asks less of stays
+    if isinstance(shared.get("epochs"), int):  # a profile cuts; what a file asks less of stays
         shared["epochs"] = min(shared["epochs"], content["training"]["epochs"])
     layers = [(f"{where}training", {"training": shared}), *layers]
     # where both protocols train on the same images one training serves both, uncut

@@ -188,7 +188,7 @@ def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
         )  # fmt: skip
         axis.set_xlabel("epoch")
         axis.set_ylabel(what if what == "accuracy" else "loss (cross-entropy, nats)")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes[0][1].yaxis.set_major_formatter(PercentFormatter(1))
     axes[0][0].legend()
     return figure

@@ -117,10 +117,10 @@ def _predictor(model: str | None) -> tuple[Callable[[np.ndarray], np.ndarray], r
 
 
 def _described(run: results.Run, name: str) -> str:
-    """The model's name, how good its network is on validation, and what that means."""
-    validation = run.metrics["protocol"]["validation"]
-    accuracy = (export.read_int8(run) or run.metrics["scores"])[validation]["accuracy"]
-    text = f"model {name}, {accuracy:.1%} of {validation} right"
+    """The model's name, how good its network is, and what that means."""
+    split = run.metrics["protocol"]["test"]
+    accuracy = (export.read_int8(run) or run.metrics["scores"])[split]["accuracy"]
+    text = f"model {name}, {accuracy:.1%} of {split} right"
     if run.metrics["data"]["synthetic"]:
         text += "\ntrained on synthetic faces: what it says of a real one means nothing"
     elif accuracy < 2 / len(run.metrics["protocol"]["classes"]):

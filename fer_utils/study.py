@@ -25,6 +25,7 @@ from fer_utils.settings import (
     AFTER_RUNS,
     CHAPTERS,
     MODEL_NOTEBOOKS,
+    ON_REQUEST,
     OWN_NETWORKS,
     settings,
     trained_since,
@@ -124,8 +125,8 @@ class Engine:
     def _told(self, name: str, reason: str) -> str:
         run = re.fullmatch(r"04_train (\S+) seed (\d+)", name)
         folder = self.folder / "runs" / run[1] / f"seed_{run[2]}" if run else None
-        if folder and (folder / "metrics.json").is_file() and reason == REASONS[MISSING]:
-            reason += "; the finished run is shown if parameters, data and code are the same"
+        if folder and (folder / "metrics.json").is_file():
+            reason += "; trained again only if its own parameters, data or code are others"
         return reason
 
     def _replaced(self) -> list[str]:
@@ -184,6 +185,8 @@ class Engine:
                 raise
             finally:
                 self.counter.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # not there, or failed copies in it
+                    (self.folder / "failed").rmdir()
 
     def fault(self) -> str:
         """What Snakemake says of a failure that is no notebook's."""
@@ -303,12 +306,15 @@ def parser() -> argparse.ArgumentParser:
 def show_list() -> None:
     """Print the models, chapters and profiles."""
     print("models")
+    standard = parameters.standard_models()
     for name in parameters.names("models"):
         model = parameters.model(name)
-        print(f"  {name:<18} {model['title']} ({model['paper']})")
+        asked = "" if name in standard else ", with --only"
+        print(f"  {name:<18} {model['title']} ({model['paper']}{asked})")
     print("chapters")
     for chapter, notebook in CHAPTERS.items():
-        print(f"  {chapter:<18} notebooks/{notebook}.ipynb")
+        asked = " (with --only)" if chapter in ON_REQUEST else ""
+        print(f"  {chapter:<18} notebooks/{notebook}.ipynb{asked}")
     print("profiles")
     for name in parameters.names("profiles"):
         print(f"  {name:<18} {parameters.profile(name)['description']}")

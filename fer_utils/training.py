@@ -178,6 +178,7 @@ class Course:
         self.history: list[dict[str, float]] = []
         self.best_weights: list[np.ndarray] = []
         self.validation = np.array([], "int32")  # places of the images that are held
+        self.trained_for = task.params["protocol"]  # whose training the checkpoint is from
 
     @property
     def finished(self) -> bool:
@@ -240,7 +241,9 @@ class Training:
             labels, weights = self.assemble()
             resumed = self._resume()
             if resumed:
-                self.say(f"resumed after epoch {resumed}")
+                by = self.course.trained_for
+                shared = f" of the {by} protocol's training" * (by != self.params["protocol"])
+                self.say(f"resumed after epoch {resumed}{shared}")
             for course in self.beside:
                 self.say(
                     f"these epochs are the {course.task.params['protocol']} protocol's, too, until "
@@ -509,6 +512,7 @@ class Training:
             "history": course.history,
             "identity": course.task.identity,
             "engine": self.engine,
+            "trained_for": self.params["protocol"],
         }
         with results.replacing(course.checkpoint) as temporary, open(temporary, "wb") as file:
             np.savez(file, state=np.array(json.dumps(state)), **arrays)
@@ -542,7 +546,7 @@ class Training:
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             return []  # none, or damaged: training starts anew
         course.schedule.state, course.history = state["schedule"], state["history"]
-        course.best_weights = best
+        course.best_weights, course.trained_for = best, state["trained_for"]
         return values
 
     def _finish(self) -> results.Run:

@@ -94,10 +94,11 @@ def test_layers_model_then_profile_then_given(tmp_path):
     assert basic["augmentation"]["rotation"] == 15
 
 
-def test_profile_with_a_wrong_limit_is_refused(tmp_path):
+@pytest.mark.parametrize(("given", "told"), [("0", "at least 1"), ("some", "is the text 'some'")])
+def test_profile_with_a_wrong_limit_is_refused(tmp_path, given, told):
     profile = tmp_path / "short.yaml"
-    profile.write_text("description: x\ntraining: {epochs: 0}\n")
-    with pytest.raises(ParameterError, match=r"short.yaml: training.*epochs.*at least 1"):
+    profile.write_text(f"description: x\ntraining: {{epochs: {given}}}\n")
+    with pytest.raises(ParameterError, match=rf"short.yaml: training.*epochs.*{told}"):
         parameters.model("basic_cnn", str(profile))
 
 

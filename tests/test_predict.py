@@ -38,7 +38,7 @@ def test_committed_network_predicts_without_a_study(photo, capsys, monkeypatch):
     assert predict.main([str(photo)]) == 0
     said = capsys.readouterr().out
     assert re.match(
-        r"model FER-Net, seed 0, committed weights, int8, \d\d\.\d% of PublicTest", said
+        r"model FER-Net, seed 0, committed weights, int8, \d\d\.\d% of PrivateTest", said
     )
     # the second time no network is loaded
     monkeypatch.setattr(pretrained, "network", lambda *_: pytest.fail("loaded"))

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from runs import make_run
 
 from fer_utils import ablation, datasets, preprocess
 from fer_utils.datasets import DataError
@@ -133,6 +134,12 @@ def test_ablation_pairs_the_steps_on_the_same_images_and_never_sees_privatetest(
         }
     first, second = (run.metrics["data"]["pixels_sha256"] for run in runs.values())
     assert first != second
+
+
+def test_a_network_that_calls_every_image_the_same_is_named(tmp_path):
+    right = make_run(tmp_path / "right", protocol="publictest")
+    same = make_run(tmp_path / "same", protocol="publictest", predicted=np.full(60, 3))
+    assert ablation.of_one_class({"none": right, "CLAHE": same}) == ["CLAHE"]
 
 
 def test_ablation_is_run_anew_for_other_images_or_another_step(dataset, tmp_path):

@@ -171,7 +171,7 @@ def test_paper_protocol_that_trains_and_selects_on_the_same_images_is_trained_on
     lines = []
     common, own = training.run_protocols(complete, dataset, tmp_path, say=lines.append)
     assert sum(line.startswith("epoch") for line in lines) == 2  # trained once
-    assert "resumed after epoch 2" in lines
+    assert "resumed after epoch 2 of the official protocol's training" in lines
     assert own.folder == common.folder / "publictest"
     assert (
         own.metrics["protocol"]["test"] == "PublicTest"
@@ -227,7 +227,7 @@ def test_protocols_on_the_same_training_images_share_the_epochs_that_are_the_sam
     assert [len(run.history) for run in apart] == [8, 7]
     assert sum(line.startswith("epoch") for line in lines) == 8 + 2
     assert "the kaggle protocol goes on by itself later" in lines
-    assert "resumed after epoch 5" in lines
+    assert "resumed after epoch 5 of the official protocol's training" in lines
 
 
 def test_protocols_that_were_trained_apart_do_not_come_together(

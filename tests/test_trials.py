@@ -117,8 +117,12 @@ def test_gain_is_over_the_unchanged_recipe_on_the_same_images(table):
 
 def test_changes_are_drawn_by_what_they_are(runs):
     made = trials.table(runs, trials.read()["unchanged"], trials.right_about(runs[:1]))
-    made["gain"] = [None, 0.1]
-    assert network_plots.gains(made).axes[0].get_yticklabels()[0].get_text() == made["change"][1]
+    made["gain"] = [None, 0.01]
+    made[["gain_low", "gain_high"]] = [[None, None], [-0.019, 0.022]]
+    (axis,) = network_plots.gains(made).axes
+    assert axis.get_yticklabels()[0].get_text() == made["change"][1]
+    ticks = [label.get_text() for label in axis.get_xticklabels()]
+    assert len(set(ticks)) == len(ticks) and {"-1", "+0", "+2"} <= {*ticks}
 
 
 def test_recorded_rows_stay_until_their_trial_is_run_again(table, runs, tmp_path):

@@ -116,7 +116,8 @@ def sample_grid(dataset: Any, per_class: int = 8, seed: int = 0) -> Figure:
 def faces(images: Sequence[np.ndarray], titles: Sequence[str], columns: int = 7) -> Figure:
     """Images in rows of `columns`, each with its title."""
     rows = max(1, -(-len(images) // columns))
-    figure, axes = panels(rows, columns, (1.15 * columns, 1.4 * rows))
+    height = 1.4 + 0.16 * max((title.count("\n") for title in titles), default=0)
+    figure, axes = panels(rows, columns, (1.15 * columns, height * rows))
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, image, title in zip(axes.flat, images, titles, strict=False):

@@ -123,10 +123,13 @@ class Engine:
         return [(name.strip(), self._told(name.strip(), _plain(reason))) for name, reason in jobs]
 
     def _told(self, name: str, reason: str) -> str:
-        run = re.fullmatch(r"04_train (\S+) seed (\d+)", name)
-        folder = self.folder / "runs" / run[1] / f"seed_{run[2]}" if run else None
-        if folder and (folder / "metrics.json").is_file():
-            reason += "; trained again only if its own parameters, data or code are others"
+        from fer_utils import results
+
+        if run := re.fullmatch(r"04_train (\S+) seed (\d+)", name):
+            asked = [params["protocol"] for params in self.config["complete"][run[1]]]
+            places = [results.run_folder(self.folder, run[1], int(run[2]), each) for each in asked]
+            if all((place / "metrics.json").is_file() for place in places):
+                reason += "; trained again only if its own parameters, data or code are others"
         return reason
 
     def _replaced(self) -> list[str]:

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from fer_utils import parameters
+from fer_utils import parameters, settings
 from fer_utils.parameters import ParameterError
 
 GOOD = {
@@ -112,7 +112,7 @@ def test_every_shipped_file_is_valid(name, profile):
 def test_models_on_request_are_in_no_study_by_themselves():
     standard = parameters.standard_models()
     assert {"basic_cnn", "fer_net", "hog_svm"} <= set(standard)
-    assert not {"fer_net_large", "fer_net_long", "fer_net_distilled"} & set(standard)
+    assert not set(settings.OWN_NETWORKS[1:]) & set(standard)
     assert set(standard) < set(parameters.names("models"))
 
 

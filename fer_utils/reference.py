@@ -87,9 +87,9 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
             shutil.copyfile(run.folder / name, place / name)
         if place == made / pretrained.RUN.relative_to(FOLDER):
             pretrained.save(run, place)
-            (place / export.INT8_RECORD).unlink(missing_ok=True)
-            if record := export.read_int8(run):
-                results.write_text(place / export.INT8_RECORD, json.dumps(record, indent=1) + "\n")
+        (place / export.INT8_RECORD).unlink(missing_ok=True)
+        if record := export.read_int8(run):
+            results.write_text(place / export.INT8_RECORD, json.dumps(record, indent=1) + "\n")
     here = {run.place: run for run in runs}
     runs = [here.get(run.place, run) for run in read(made)]
     verdicts, comparison = claims.verdicts(runs), results.comparison(runs)

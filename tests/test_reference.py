@@ -93,20 +93,36 @@ def page():
     return " ".join(text.split())
 
 
-def test_every_number_of_the_table_on_fer_net_is_in_its_record(committed, page):
-    scores = pretrained.record()["scores"]
-    small = json.loads((pretrained.RUN / export.INT8_RECORD).read_text())
+def written(score):
+    shares = [100 * score[f"accuracy{part}"] for part in ("", "_low", "_high")]
+    return "{:.1f} % ({:.1f} to {:.1f})".format(*shares)
 
-    def written(score):
-        shares = [100 * score[f"accuracy{part}"] for part in ("", "_low", "_high")]
-        return "{:.1f} % ({:.1f} to {:.1f})".format(*shares)
 
+@pytest.mark.parametrize("network", ["fer_net", "fer_net_long"])
+def test_every_number_of_the_tables_on_fer_net_is_in_its_record(committed, page, network):
+    folder = reference.FOLDER / "runs" / network / "seed_0"
+    scores = pretrained.record(folder)["scores"]
+    small = json.loads((folder / export.INT8_RECORD).read_text())
     for split in ("PublicTest", "PrivateTest", "PrivateTest_not_in_training"):
         name = split.replace("_not_in_training", " without known images")
-        one, ten = scores[split], scores[split.replace("Test", "Test_views")]
+        one, several = scores[split], scores[split.replace("Test", "Test_views")]
         eight = f"{100 * small[split]['accuracy']:.1f} %" if split in small else ""
-        row = [name, written(one), written(ten), *filter(None, [eight])]
+        row = [name, written(one), written(several), *filter(None, [eight])]
         assert f"| {' | '.join(row)} |" in page
+
+
+def test_what_is_told_of_the_longer_recipe_is_in_its_record(committed, page):
+    runs = {run.metrics["run_id"]: run for run in committed if run.metrics["seed"] == 0}
+    long, first = runs["fer_net_long"], runs["fer_net"]
+    shares = [100 * run.metrics["scores"]["Training"]["accuracy"] for run in (long, first)]
+    words = "right on {:.1f} % of the Training images, where FER-Net is on {:.1f} %"
+    assert words.format(*shares) in page
+    small = json.loads((reference.FOLDER / long.place / export.INT8_RECORD).read_text())
+    assert f"{small['bytes'] / 1e6:.2f} MB ({small['bytes'] / 2**20:.2f} MiB)" in page
+    assert f"{long.metrics['timing']['training_seconds'] / 3600:.1f} hours" in page
+
+
+def test_what_is_told_of_views_sizes_speeds_and_votes_is_in_the_chapter_s_tables(committed, page):
     more = table("more_views.csv").iloc[-1]
     shares = [100 * more[part] for part in ("gain", "gain_low", "gain_high")]
     gain = "{:.1f} points ({:.1f} to {:.1f})".format(*shares)

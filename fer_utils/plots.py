@@ -285,11 +285,12 @@ def all_curves(runs: Sequence[Any]) -> Figure:
     for axis in axes.flat[len(trained) :]:
         axis.set_axis_off()
     for axis, run in zip(axes.flat, trained, strict=False):
-        history = run.history
+        history, record = run.history, run.metrics
         axis.plot(history["epoch"], history["accuracy"], color=FIRST, label="training")
         axis.plot(history["epoch"], history["val_accuracy"], color=SECOND, label="validation")
-        axis.axvline(run.metrics["model"]["best_epoch"], color="#888888", lw=1, ls=":")
-        axis.set_title(f"{run.label}\n{run.metrics['protocol']['name']}", fontsize=8)
+        axis.axvline(record["model"]["best_epoch"], color="#888888", lw=1, ls=":")
+        which = f"seed {record['seed']}, {record['protocol']['name']}"
+        axis.set_title(f"{record['params']['title']}\n{which}", fontsize=8)
         axis.set_ylim(0, 1)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.yaxis.set_major_formatter(PercentFormatter(1))

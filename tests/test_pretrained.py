@@ -1,6 +1,7 @@
 """The committed network: small, the same as it was trained, and never taken for a trained run."""
 
 import dataclasses
+import hashlib
 import json
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 
 from fer_utils import (
     datasets,
+    export,
     inference,
     parameters,
     predict,
@@ -137,8 +139,17 @@ def test_collected_reference_has_the_weights(trained, tmp_path, monkeypatch):
     (study / "runs/fer_net/seed_0/metrics.json").write_text(json.dumps(real))
     monkeypatch.setattr(reference.claims, "not_fer2013", lambda totals: "")
     monkeypatch.setattr(reference.claims, "shortened", lambda runs: [])
+    place = study / "runs/fer_net/seed_0"
+    (place / export.INT8_FILE).write_bytes(b"")
+    told = {"source_sha256": hashlib.sha256((place / "model.keras").read_bytes()).hexdigest()}
+    (place / export.INT8_RECORD).write_text(json.dumps(told))
     reference.collect(study, folder)
-    assert pretrained.network(folder / "runs/fer_net/seed_0").count_params()
+    kept = folder / "runs/fer_net/seed_0"
+    assert pretrained.network(kept).count_params()
+    assert json.loads((kept / export.INT8_RECORD).read_text()) == told
+    (place / export.INT8_RECORD).write_text(json.dumps({"source_sha256": "of another network"}))
+    reference.collect(study, folder)
+    assert not (kept / export.INT8_RECORD).exists()
 
 
 @pytest.mark.parametrize(

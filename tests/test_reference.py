@@ -100,6 +100,7 @@ def written(score):
 
 @pytest.mark.parametrize("network", ["fer_net", "fer_net_long"])
 def test_every_number_of_the_tables_on_fer_net_is_in_its_record(committed, page, network):
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     folder = reference.FOLDER / "runs" / network / "seed_0"
     scores = pretrained.record(folder)["scores"]
     small = json.loads((folder / export.INT8_RECORD).read_text())
@@ -109,14 +110,24 @@ def test_every_number_of_the_tables_on_fer_net_is_in_its_record(committed, page,
         eight = f"{100 * small[split]['accuracy']:.1f} %" if split in small else ""
         row = [name, written(one), written(several), *filter(None, [eight])]
         assert f"| {' | '.join(row)} |" in page
+        # its views are told in the README as well
+        assert split == "PublicTest" or written(several) in readme
 
 
 def test_what_is_told_of_the_longer_recipe_is_in_its_record(committed, page):
     runs = {run.metrics["run_id"]: run for run in committed if run.metrics["seed"] == 0}
     long, first = runs["fer_net_long"], runs["fer_net"]
     shares = [100 * run.metrics["scores"]["Training"]["accuracy"] for run in (long, first)]
-    words = "right on {:.1f} % of the Training images, where FER-Net is on {:.1f} %"
-    assert words.format(*shares) in page
+    assert "right on {:.1f} % of the Training images, FER-Net on {:.1f} %".format(*shares) in page
+    epochs = long.history.set_index("epoch")
+    assert f"({len(epochs)} epochs," in page and f"{long.metrics['model']['views']} views" in page
+    ends = 100 * epochs.loc[[61, len(epochs)], ["accuracy", "val_accuracy"]]
+    words = "rises from {:.1f} to {:.1f} %, while PublicTest stays at {:.1f} and {:.1f} %"
+    assert words.format(*ends["accuracy"], *ends["val_accuracy"]) in page
+    medians = epochs.groupby("image_size")["seconds"].median()
+    assert f"at the median seconds of each size it is {24 * medians.sum() / 3600:.1f}" in page
+    text = (PARAMS / "models" / "fer_net_long.yaml").read_text(encoding="utf-8")
+    assert "about {:.0f}, {:.0f} and {:.0f} s each".format(*medians) in text
     small = json.loads((reference.FOLDER / long.place / export.INT8_RECORD).read_text())
     assert f"{small['bytes'] / 1e6:.2f} MB ({small['bytes'] / 2**20:.2f} MiB)" in page
     assert f"{long.metrics['timing']['training_seconds'] / 3600:.1f} hours" in page

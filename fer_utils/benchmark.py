@@ -56,6 +56,7 @@ def training_speed(
     augmentation. The first round, in which graphs are built, is not counted. ParameterError for a
     recipe that stock Keras has no words for.
     """
+    _settled(model, source, images)  # what is wrong is told here, not by a worker that breaks
     names = [name for name in CONTENDERS if name != "PyTorch" or _torch_fits()]
     spawned = multiprocessing.get_context("spawn")
     rows = []

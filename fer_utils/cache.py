@@ -1,5 +1,6 @@
 """Arrays kept in .npz files: saved data, and a cache of parsed data keyed by the source's bytes."""
 
+import glob
 import hashlib
 import json
 import os
@@ -8,9 +9,8 @@ import secrets
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -22,20 +22,26 @@ ARRAYS = ("images", "labels", "usage", "names")
 
 def write_npz(path: Path, arrays: dict, provenance: dict) -> None:
     """Write an .npz at once or not at all."""
-    with replacing(path) as file:
+    with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays, provenance=np.array(json.dumps(provenance)))
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` when it is complete."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place only if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.partial{path.suffix}"):
+        with suppress(OSError):  # of a process that was killed, a day ago or more
+            if left.stat().st_mtime < time.time() - 24 * 3600:
+                left.unlink()
+    # not the process' number: machines that share a home have the same ones
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
     try:
-        with open(temporary, "wb") as file:
-            yield file
+        yield temporary
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def read_npz(path: Path) -> tuple[dict, dict]:
@@ -108,9 +114,8 @@ def source_digest(place: sources.Place, folder: Path | None) -> str:
     # A file written this very moment can change again without its time showing it.
     if memo and started - max(time_ns for _, _, time_ns in place.files) > 2e9:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with replacing(memo) as file:
-                file.write(f"{place.stamp} {digest}\n".encode())
+            with replacing(memo) as temporary:
+                temporary.write_text(f"{place.stamp} {digest}\n")
         except OSError:
             pass
     return digest
@@ -134,7 +139,6 @@ def store(
     try:
         # Not if the source changed while it was read: the key would not be that of the arrays.
         if folder and sources.locate(place.path).stamp == place.stamp:
-            folder.mkdir(parents=True, exist_ok=True)
             write_npz(folder / f"{key}.npz", arrays, provenance)
     except (OSError, DataError):  # a full or read-only disk costs time, not the data
         pass

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from fer_utils import lineage
+from fer_utils import lineage, significance
 from fer_utils.evaluation import accuracy_interval
 from fer_utils.parameters import PARAMS, ParameterError, check, merge, model, names, read_yaml
 from fer_utils.results import ResultError, Run
@@ -30,6 +30,7 @@ HAS_ONE_RIGHT_VALUE = (
 OF_PREDICTIONS = ("loss", "above")
 EVEN = ("oversample", "undersample", "augment")  # balancings that give as many of each class
 RESAMPLES = 1000
+SECTIONS = {"papers": dict, "needs": dict, "images": dict, "claims": list, "test_set": list}
 
 
 class Measured(NamedTuple):
@@ -47,9 +48,12 @@ class Measured(NamedTuple):
 
 def read(path: Path = PARAMS / "claims.yaml") -> list[dict[str, Any]]:
     """All claims, in the order of the file; ParameterError names a wrong one and its fault."""
-    claims, known = read_yaml(path).get("claims"), names("models")
-    if not isinstance(claims, list):
-        raise ParameterError(f"{path}: `claims` is missing or no list")
+    content, known = read_yaml(path), names("models")
+    for key, kind in SECTIONS.items():
+        if not isinstance(content.get(key), kind):
+            what = "list" if kind is list else "mapping"
+            raise ParameterError(f"{path}: `{key}` is missing or no {what}")
+    claims = content["claims"]
     for number, claim in enumerate(claims, 1):
         where = f"{path}, claim {number}"
         if isinstance(claim, dict) and "claim" in claim:
@@ -317,28 +321,18 @@ def _confused(claim: dict[str, Any], run: Run) -> Measured:
 def _resampled(
     claim: dict[str, Any], run: Run, statistic: Callable[[np.ndarray], float]
 ) -> Measured:
-    """A statistic of the confusion matrix with its percentile bootstrap interval.
-
-    Images drawn anew, with replacement, are counts drawn from the matrix.
-    """
+    """A statistic of the confusion matrix with its percentile bootstrap interval."""
     table = np.array(run.metrics["scores"][_split(claim, run)]["confusion"])
-    n = int(table.sum())
-    drawn = np.random.default_rng(0).multinomial(n, table.ravel() / n, RESAMPLES)
-    values = [statistic(each.reshape(table.shape)) for each in drawn]
+    values = [statistic(each) for each in significance.redrawn(table, RESAMPLES)]
     low, high = np.percentile(values, [2.5, 97.5])
-    of = f"{n:,} images of {_where(claim, run)}; interval by bootstrap"
+    of = f"{table.sum():,} images of {_where(claim, run)}; interval by bootstrap"
     return Measured(float(statistic(table)), float(low), float(high), of)
 
 
 def _f1(claim: dict[str, Any], run: Run) -> Measured:
     names = run.metrics["protocol"]["classes"]
     chosen = [names.index(claim["class"])] if "class" in claim else list(range(len(names)))
-
-    def statistic(table: np.ndarray) -> float:
-        sums = np.maximum(table.sum(axis=0) + table.sum(axis=1), 1)
-        return float((2 * np.diag(table) / sums)[chosen].mean())
-
-    return _resampled(claim, run, statistic)
+    return _resampled(claim, run, lambda table: float(significance.f1(table)[chosen].mean()))
 
 
 def _loss(claim: dict[str, Any], run: Run) -> Measured:

@@ -101,7 +101,7 @@ def _estimator(pipeline: str, seed: int, chosen: dict[str, Any]) -> Any:
 
     pca = PCA(chosen["components"], svd_solver="randomized", random_state=seed)
     if pipeline == "pca_knn":
-        neighbours = KNeighborsClassifier(chosen["k"], weights=chosen["weights"], n_jobs=-1)
+        neighbours = KNeighborsClassifier(chosen["k"], weights=chosen["weights"])
         return make_pipeline(pca, neighbours)
     # ties are broken by the decision value, so that the largest one is what is predicted
     machine = SVC(C=chosen["C"], kernel=chosen["kernel"], break_ties=True, cache_size=1000)

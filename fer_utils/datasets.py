@@ -15,7 +15,7 @@ from fer_utils.fer2013 import EMOTIONS, USAGES, DataError
 from fer_utils.images import EMOTION_FOLDERS
 
 __all__ = ["EMOTIONS", "PROTOCOLS", "USAGES", "DataError", "Dataset"]
-__all__ += ["describe", "load", "pixels_sha256", "select_classes", "split"]
+__all__ += ["content_sha256", "describe", "load", "pixels_sha256", "select_classes", "split"]
 
 LOADER_VERSION = 1  # part of the cache's key: raise it whenever the same file gives other arrays
 PROTOCOLS = ("official", "publictest", "holdout", "kaggle", "pooled")
@@ -123,7 +123,6 @@ def _synthetic(spec: str, folder: Path | None) -> Dataset:
     provenance = {**done.provenance, "sha256": done.provenance["pixels_sha256"]}
     if folder:
         with contextlib.suppress(OSError, DataError):  # a full disk costs time, not the data
-            folder.mkdir(parents=True, exist_ok=True)
             write_npz(
                 folder / f"{key}.npz", {name: getattr(done, name) for name in ARRAYS}, provenance
             )
@@ -156,6 +155,14 @@ def _with_provenance(dataset: Dataset, known: dict, told: dict) -> Dataset:
         "loader_version": LOADER_VERSION,
     }
     return replace(dataset, provenance={**usual, **known, **told, **found})
+
+
+def content_sha256(dataset: Dataset) -> str:
+    """One hash over the arrays that are held, in their order, whatever their source says."""
+    digest = hashlib.sha256()
+    for array in (dataset.images, dataset.labels, dataset.usage.astype("S")):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def pixels_sha256(dataset: Dataset) -> str:

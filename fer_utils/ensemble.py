@@ -20,7 +20,7 @@ def members(params: dict[str, Any], dataset: Dataset, study: str | Path) -> list
     """The finished runs, all seeds, of the networks that a parameter file names.
 
     Those of the common protocol on these images in this order; ResultError if there are fewer than
-    two. In the folder of notebooks that are opened by themselves two thin ones are made instead.
+    two. In the folder of notebooks that are opened by themselves two short ones are made instead.
     """
     names, data = params["members"], Task(params, dataset, 0, CODE).identity["data"]
 
@@ -47,8 +47,9 @@ def members(params: dict[str, Any], dataset: Dataset, study: str | Path) -> list
 def _examples(name: str, dataset: Dataset, study: str | Path) -> None:
     from fer_utils import training
 
-    print(f"no two finished runs here: two thin {name} are trained briefly, to have some")
-    thin = parameters.model(name, options={"filters": [8, 16]}, epochs=1)
+    print(f"no two finished runs here: two of {name} are trained briefly, to have some")
+    slim = {"filters": [8, 16]} if parameters.model(name)["builder"] == "fer_net" else None
+    thin = parameters.model(name, options=slim, epochs=1)
     for seed in (0, 1):
         training.run(thin, dataset, study, seed)
 
@@ -87,7 +88,11 @@ def run(params: dict[str, Any], dataset: Dataset, study: str | Path, seed: int =
         },
         engine={key: engine[key] for key in ("backend", "precision", "device", "devices")},
     )
-    metrics["protocol"]["selected_on"] = "nothing, every member counts"
+    chosen_by = {run.metrics["protocol"]["selected_on"] for run in found}
+    chosen_by = " and ".join(sorted(rule for rule in chosen_by if not rule.startswith("nothing")))
+    metrics["protocol"]["selected_on"] = (
+        f"{chosen_by}, of members" if chosen_by else "nothing, every member counts"
+    )
     validation = metrics["protocol"]["validation"]
     rows = [
         {

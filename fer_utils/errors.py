@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fer_utils import augment, results
+from fer_utils import augment, claims, results
 from fer_utils.evaluation import accuracy_interval
 from fer_utils.results import VIEWS, Run
 
@@ -165,10 +165,8 @@ def more_views(
         if len(places) > 2:
             places += [half + place for place in places]
         right = seen[places].mean(axis=0).argmax(axis=1) == labels
-        gain = right.astype(float) - single
-        error = 1.96 * gain.std(ddof=1) / np.sqrt(len(labels))
         interval = accuracy_interval(int(right.sum()), len(labels))
-        spread = gain.mean(), gain.mean() - error, gain.mean() + error
-        rows.append((kind, len(places), right.mean(), *interval, *spread))
+        gain = claims.difference(pd.Series(right), pd.Series(single))
+        rows.append((kind, len(places), right.mean(), *interval, *gain))
     columns = "kind views accuracy accuracy_low accuracy_high gain gain_low gain_high".split()
     return pd.DataFrame(rows, columns=columns)

@@ -129,7 +129,7 @@ def predictor(content: str | Path | bytes) -> Callable[[np.ndarray], np.ndarray]
     if not isinstance(content, bytes):
         content = Path(content).read_bytes()
     with devices.silence():
-        network = Interpreter(model_content=content, num_threads=results.cores())
+        network = Interpreter(model_content=content, num_threads=results.threads())
     pixels = network.get_input_details()[0]["index"]
     output = network.get_output_details()[0]["index"]
     size = 0

@@ -34,18 +34,33 @@ def names() -> list[str]:
 
 
 def check(id: str, options: dict[str, Any]) -> None:
-    """ParameterError if there is no builder `id` or if it does not take one of the options."""
+    """ParameterError if there is no builder `id`, or for an option that it does not take.
+
+    An option's value is of the kind of its default.
+    """
     if id not in _BUILDERS:
         near = difflib.get_close_matches(id, _BUILDERS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise ParameterError(f"unknown model builder '{id}'; {hint}known are {', '.join(names())}")
-    known = [name for name in inspect.signature(_BUILDERS[id]).parameters if name not in SHARED]
+    parameters = inspect.signature(_BUILDERS[id]).parameters
+    known = [name for name in parameters if name not in SHARED]
     unknown = sorted(set(options) - set(known))
     if unknown:
         takes = f"it takes {', '.join(known)}" if known else "it takes none"
         if unknown[0] in SHARED:
             takes = "`classes` of the file and `training.pixels` settle it"
         raise ParameterError(f"{id} has no option '{unknown[0]}'; {takes}")
+    for name, value in options.items():
+        default = parameters[name].default
+        like = {float: (int, float), tuple: (list, tuple)}.get(type(default), type(default))
+        if default not in (None, inspect.Parameter.empty) and (
+            not isinstance(value, like) or isinstance(value, bool) != isinstance(default, bool)
+        ):
+            shown = [*default] if isinstance(default, tuple) else default
+            raise ParameterError(
+                f"option '{name}' of {id} is {value!r} but must be of the kind of its default, "
+                f"{shown!r}"
+            )
 
 
 def build(id: str, **overrides: Any) -> keras.Model:

@@ -92,9 +92,8 @@ def committed_in_int8(folder: Path) -> Callable[[np.ndarray], np.ndarray] | None
     content = export.converted(pretrained.network(folder), int8=True)
     if place:
         with contextlib.suppress(OSError):  # a full or read-only disk costs time alone
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with cache.replacing(place) as file:
-                file.write(content)
+            with cache.replacing(place) as temporary:
+                temporary.write_bytes(content)
     return export.predictor(content)
 
 

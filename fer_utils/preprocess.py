@@ -177,12 +177,15 @@ def read_photo(path: str) -> np.ndarray:
 
     The camera's orientation mark is followed.
     """
-    place = Path(path).expanduser()
-    if not place.is_file():
-        found = "that is a folder" if place.is_dir() else "there is no such file"
-        raise DataError(f"photo {path}: {found}")
     try:
+        place = Path(path).expanduser()
+        if not place.is_file():
+            found = "that is a folder" if place.is_dir() else "there is no such file"
+            raise DataError(f"photo {path}: {found}")
         photo = cv2.imdecode(np.fromfile(place, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except (OSError, RuntimeError) as error:  # the latter of a ~ of nobody
+        told = getattr(error, "strerror", None) or error
+        raise DataError(f"photo {path}: cannot be read ({told})") from None
     except cv2.error:  # an empty file
         photo = None
     if photo is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import hashlib
 import resource
 import sys
 from collections.abc import Callable
@@ -47,7 +46,7 @@ class Task:
         self.identity = {
             "params": params,
             "seed": seed,
-            "data": _content(dataset),
+            "data": datasets.content_sha256(dataset),
             # a builder alone, so that one more model leaves the runs of the others what they are
             "code": results.code_sha256(
                 code, models.source(params["builder"]) if "builder" in params else ""
@@ -176,14 +175,6 @@ class Task:
         if not monitors:
             return "nothing, the last epoch is kept"
         return f"{' and '.join(monitors)} of {self.names['validation']}"
-
-
-def _content(dataset: datasets.Dataset) -> str:
-    """One hash over the arrays that are held, in their order, whatever their source says."""
-    digest = hashlib.sha256()
-    for array in (dataset.images, dataset.labels, dataset.usage.astype("S")):
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 def _peak_memory_mb() -> int:

@@ -26,10 +26,8 @@ OF_ALL_MODELS = (  # of all models of a study together
     "errors/mcnemar.csv", "errors/mcnemar_without_known.csv", "errors/reliability.svg",
     "errors/coverage.svg", "errors/robustness.svg",
 )  # fmt: skip
-OF_CHAPTERS = (
-    "network/yardstick.csv", "network/speeds.csv", "network/more_views.csv",
-    "benchmark/benchmark.csv", "benchmark/accuracy.csv",
-)  # fmt: skip
+OF_NETWORK = ("network/yardstick.csv", "network/speeds.csv", "network/more_views.csv")
+OF_BENCHMARK = ("benchmark/benchmark.csv", "benchmark/accuracy.csv")
 
 
 def read(folder: Path = FOLDER) -> list[Run]:
@@ -80,12 +78,13 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
             )
     if folder.exists():
         shutil.copytree(folder, made)
+    committed = str(pretrained.RUN.relative_to(FOLDER))
     for run in runs:
         place = made / run.place
         place.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             shutil.copyfile(run.folder / name, place / name)
-        if place == made / pretrained.RUN.relative_to(FOLDER):
+        if run.place == committed:
             pretrained.save(run, place)
         (place / export.INT8_RECORD).unlink(missing_ok=True)
         if record := export.read_int8(run):
@@ -110,18 +109,32 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
         results.save_figure(figure, made / "figures" / f"{name}.svg")
     first = _of_first_seeds(common)  # the errors chapter's tables and figures are of these
     lacking = sorted({run.metrics["params"]["title"] for run in first if run.place not in here})
-    for name in (*OF_ALL_MODELS, *OF_CHAPTERS):
+    shown = _in_detail(results.study_folder(study))
+    for name in (*OF_ALL_MODELS, *OF_NETWORK, *OF_BENCHMARK):
         source = results.study_folder(study) / name
         place = made / ("figures" if source.suffix == ".svg" else "") / source.name
-        if source.is_file() and name in OF_ALL_MODELS and place.is_file() and lacking:
+        if not source.is_file():
+            continue
+        if name in OF_ALL_MODELS and place.is_file() and lacking:
             print(f"kept as it was: {place.name}, as this study lacks {', '.join(lacking)}")
-        elif source.is_file():
+        elif name in OF_NETWORK and shown != committed:
+            print(f"kept as it was: {place.name}, as this study's is of {shown}, not {committed}")
+        else:
             shutil.copyfile(source, place)
     if folder.exists():
         folder.rename(old)
     made.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
     return read(folder)
+
+
+def _in_detail(study: Path) -> str:
+    """The run that the network chapter of a study shows, which its tables are of."""
+    path = study / "network" / "speeds.csv"
+    if not path.is_file():
+        return ""
+    row = pd.read_csv(path).iloc[0]
+    return f"runs/{row['run_id']}/seed_{row['seed']}"
 
 
 def _with_known(verdicts: pd.DataFrame, old: pd.DataFrame, new: Container[str]) -> pd.DataFrame:
@@ -214,9 +227,9 @@ def _seeds(rows: pd.DataFrame, column: str = "accuracy") -> str:
 def costs(runs: list[Run]) -> dict[str, float]:
     """Seconds that each model took to train, grid included, in all protocols of its first seed.
 
-    Epochs that two protocols share count once.
+    Epochs that two protocols share count once; an ensemble's time is its members', and not here.
     """
-    chosen = _of_first_seeds(runs)
+    chosen = [run for run in _of_first_seeds(runs) if "members" not in run.metrics["model"]]
     parts: dict[str, set[tuple[float, ...]]] = {run.metrics["run_id"]: set() for run in chosen}
     for run in chosen:
         name, timing = run.metrics["run_id"], run.metrics["timing"]

@@ -14,13 +14,15 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache as cache_result
+from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from fer_utils import cache
 from fer_utils.parameters import ROOT, ParameterError, check
 
 if TYPE_CHECKING:
@@ -73,20 +75,14 @@ def study_folder(results: str | Path) -> Path:
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place only if the block succeeds."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
+        with cache.replacing(Path(path)) as temporary:
+            yield temporary
     except OSError as error:
         raise ResultError(
             f"{path}: cannot be written ({error.strerror or error}); "
             "make room or name another folder with --results"
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -182,7 +178,7 @@ def show(figure: Figure, path: str | Path, caption: str, folded: bool = False) -
     display(HTML(shown))
 
 
-@cache  # of the code that this process runs, whatever is edited meanwhile
+@cache_result  # of the code that this process runs, whatever is edited meanwhile
 def code_sha256(modules: tuple[str, ...], more: str = "") -> str:
     """One hash over the sources of the named modules of this package, and over `more` code."""
     digest = hashlib.sha256()
@@ -202,7 +198,7 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-@cache  # of the code that this process runs, whatever is committed or edited meanwhile
+@cache_result  # of the code that this process runs, whatever is committed or edited meanwhile
 def git_commit() -> str:
     """The commit that is checked out, with a note on local changes; unknown outside of git."""
     commit = _git("rev-parse", "HEAD")
@@ -223,8 +219,7 @@ def environment() -> dict[str, Any]:
         "packages": versions,
         "processor": _processor(),
         "cores": cores(),
-        # a sum's order, and with it the last digits, depends on them
-        "threads": int(os.environ.get("TF_NUM_INTRAOP_THREADS", cores())),
+        "threads": threads(),  # a sum's order, and with it the last digits, depends on them
         "git_commit": git_commit(),
     }
 
@@ -234,6 +229,11 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def threads() -> int:
+    """Threads that this process is to compute with: all cores, or its share of `--jobs`."""
+    return int(os.environ.get("TF_NUM_INTRAOP_THREADS", cores()))
 
 
 def _processor() -> str:
@@ -274,12 +274,6 @@ class Run:
     @cached_property
     def history(self) -> pd.DataFrame:
         return pd.read_csv(self.folder / "history.csv")
-
-    @property
-    def splits(self) -> list[str]:
-        """The parts of the data that the run has predictions of."""
-        protocol = self.metrics["protocol"]
-        return list(dict.fromkeys(protocol[role] for role in ("train", "validation", "test")))
 
     def __repr__(self) -> str:
         return f"<run of {self.label}, {self.metrics['protocol']['name']} protocol: {self.folder}>"
@@ -358,9 +352,11 @@ def write_run(
         save_table(history, staging / "history.csv")
         np.savez_compressed(staging / "predictions.npz", **arrays)
         write_text(staging / "metrics.json", json.dumps(metrics, indent=1) + "\n")
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
-        raise ResultError(f"{folder}: cannot be written ({error}); make room") from None
+        if isinstance(error, OSError):
+            raise ResultError(f"{folder}: cannot be written ({error}); make room") from None
+        raise
     (folder / "metrics.json").unlink(missing_ok=True)
     for path in sorted(staging.iterdir(), key=lambda path: path.name == "metrics.json"):
         os.replace(path, folder / path.name)
@@ -399,7 +395,8 @@ def finished_runs(study: str | Path, models: Iterable[str] = ("*",)) -> list[Run
     places = [f"{model}/{rest}" for model in models for rest in ("seed_*", "seed_*/*")]
     found = [path for place in places for path in folder.glob(f"{place}/metrics.json")]
     return sorted(
-        (read_run(path.parent) for path in found),
+        # one that is being written lies in a hidden folder
+        (read_run(path.parent) for path in found if not path.parent.name.startswith(".")),
         key=lambda run: (run.metrics["run_id"], run.metrics["seed"], len(run.folder.parts)),
     )
 
@@ -407,12 +404,25 @@ def finished_runs(study: str | Path, models: Iterable[str] = ("*",)) -> list[Run
 def on_same_data(runs: list[Run]) -> tuple[list[Run], list[Run]]:
     """The runs on the data of the run that finished last, and the others.
 
+    Predictions tell images by their places, so images in another order are other data, too.
     ResultError if there is no run.
     """
     if not runs:
         raise ResultError(NO_RUN)
-    latest = max(runs, key=lambda run: run.metrics["timing"]["finished_at"]).metrics["data"]
-    same = [run.metrics["data"]["pixels_sha256"] == latest["pixels_sha256"] for run in runs]
+    newest_last = sorted(runs, key=lambda run: run.metrics["timing"]["finished_at"])
+    pixels, latest = newest_last[-1].metrics["data"]["pixels_sha256"], {}
+
+    def classes(run: Run) -> tuple[str, ...]:
+        return tuple(run.metrics["protocol"]["classes"])
+
+    def content(run: Run) -> tuple[str, str]:
+        data = run.metrics["data"]
+        return data["pixels_sha256"], data["content_sha256"]
+
+    for run in newest_last:
+        if run.metrics["data"]["pixels_sha256"] == pixels:
+            latest[classes(run)] = content(run)  # which is of these classes alone
+    same = [latest.get(classes(run)) == content(run) for run in runs]
     chosen = [run for run, fits in zip(runs, same, strict=True) if fits]
     return chosen, [run for run, fits in zip(runs, same, strict=True) if not fits]
 
@@ -436,12 +446,20 @@ def best_run(runs: list[Run]) -> tuple[Run, int]:
 
 
 def same_images(run: Run, images: Any) -> None:
-    """ResultError if a dataset is not the one that a run was made on."""
-    wanted = run.metrics["data"]
+    """ResultError if a dataset is not the one that a run was made on, in the same order."""
+    from fer_utils import datasets
+
+    wanted, classes, what = run.metrics["data"], run.metrics["protocol"]["classes"], ""
     if images.provenance["pixels_sha256"] != wanted["pixels_sha256"]:
+        what = "other images"
+    else:
+        held = images if [*images.classes] == classes else datasets.select_classes(images, classes)
+        if datasets.content_sha256(held) != wanted["content_sha256"]:
+            what = "the same images in another order"
+    if what:
         raise ResultError(
             f"the runs were made on {wanted['source']}, and {images.provenance['source']} has "
-            "other images: give the runs' data as the parameter data"
+            f"{what}: give the runs' data as the parameter data"
         )
 
 

@@ -19,14 +19,26 @@ def bootstrap(
     if len(labels) == 0:
         raise ValueError("bootstrap: there are no images to draw from")
     cells = np.asarray(labels, int) * classes + np.asarray(predicted, int)
-    counts = np.bincount(cells, minlength=classes**2)
-    # Only its cell of the confusion matrix matters of an image, so n images drawn with replacement
-    # are n draws from the cells: the same distribution, without 2,000 times n indices.
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(cells), counts / len(cells), size=draws)
-    value = _scores(counts[None], classes)[:, 0]
-    low, high = np.percentile(_scores(drawn, classes), [2.5, 97.5], axis=1)
+    table = np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+    value = _scores(table[None])[:, 0]
+    low, high = np.percentile(_scores(redrawn(table, draws, seed)), [2.5, 97.5], axis=1)
     return pd.DataFrame({"value": value, "low": low, "high": high}, index=["accuracy", "macro_f1"])
+
+
+def redrawn(table: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
+    """Confusion matrices (draws, classes, classes) of the images of one, drawn with replacement.
+
+    Only its cell matters of an image, so n images are n draws from the cells: the same
+    distribution, without `draws` times n indices.
+    """
+    n, rng = int(table.sum()), np.random.default_rng(seed)
+    return rng.multinomial(n, table.ravel() / n, draws).reshape(-1, *table.shape)
+
+
+def f1(tables: np.ndarray) -> np.ndarray:
+    """F1 (..., classes) of confusion matrices (..., classes, classes); 0 of 0 is an F1 of 0."""
+    right = np.diagonal(tables, axis1=-2, axis2=-1)
+    return 2 * right / np.maximum(tables.sum(axis=-2) + tables.sum(axis=-1), 1)
 
 
 def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> dict[str, float]:
@@ -82,9 +94,7 @@ def _holm(p: np.ndarray) -> np.ndarray:
     return np.minimum(np.maximum.accumulate(p * np.arange(len(p), 0, -1)), 1)
 
 
-def _scores(counts: np.ndarray, classes: int) -> np.ndarray:
-    """Accuracy and macro F1, (2, draws), of flattened confusion matrices (draws, classes**2)."""
-    tables = counts.reshape(-1, classes, classes)
-    right = np.diagonal(tables, axis1=1, axis2=2)
-    sums = np.maximum(tables.sum(axis=1) + tables.sum(axis=2), 1)  # 0 of 0 is an F1 of 0
-    return np.stack([right.sum(axis=1) / counts.sum(axis=1), (2 * right / sums).mean(axis=1)])
+def _scores(tables: np.ndarray) -> np.ndarray:
+    """Accuracy and macro F1, (2, draws), of confusion matrices (draws, classes, classes)."""
+    right = np.diagonal(tables, axis1=1, axis2=2).sum(axis=1)
+    return np.stack([right / tables.sum(axis=(1, 2)), f1(tables).mean(axis=1)])

@@ -129,8 +129,9 @@ def run_protocols(
     say: Any = print,
     count: int = 1,
 ) -> list[results.Run]:
-    """The runs of one model, common protocol first; one that the data cannot give is left out.
+    """The runs of one model, common protocol first.
 
+    The paper's is left out where the data cannot give it; DataError if that leaves none.
     Protocols that train on the same images are trained together until their validation images ask
     for different things.
     """
@@ -141,7 +142,7 @@ def run_protocols(
                 say(f"protocol {params['protocol']}")
             runs.append(run(params, dataset, study, seed, say, count, complete[number:]))
         except datasets.DataError as error:
-            if params["protocol"] == "official":
+            if params["protocol"] == "official" or len(complete) == 1:
                 raise
             say(f"the paper's protocol is left out: {error}")
     return runs

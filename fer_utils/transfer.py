@@ -108,7 +108,14 @@ def load(network: Any, weights: dict[str, Any] | None) -> None:
     import keras
 
     if weights["sha256"] is None:
-        place = Path(keras.utils.get_file(IMAGENET, ADDRESS, cache_subdir="models", file_hash=MD5))
+        try:
+            found = keras.utils.get_file(IMAGENET, ADDRESS, cache_subdir="models", file_hash=MD5)
+        except Exception as error:  # which is the kind that Keras raises
+            raise ParameterError(
+                f"training.weights: imagenet could not be downloaded ({error}); try again, or give "
+                "the path of your copy"
+            ) from None
+        place = Path(found)
     else:
         place = _places[weights["sha256"]]
     arrays = _from_keras(place) if place.suffix == ".keras" else _from_h5(place)
@@ -195,9 +202,8 @@ def features(base: Any, images: np.ndarray, say: Any = print) -> np.ndarray:
         if not place:
             continue
         with contextlib.suppress(OSError):  # a full disk costs time, not the features
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with cache.replacing(place) as file:
-                np.savez(file, digests=digests, features=known)
+            with cache.replacing(place) as temporary:
+                np.savez(temporary, digests=digests, features=known)
     order = np.argsort(digests)
     return known[order[np.searchsorted(digests[order], wanted)]]
 

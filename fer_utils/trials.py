@@ -94,7 +94,7 @@ def table(
     for run in runs:
         record, test = run.metrics, run.test
         views = record["scores"].get(record["protocol"]["test"] + VIEWS, {})
-        start = record["params"]["training"]["start_from"]
+        start = record["params"]["training"].get("start_from")
         of = start["sha256"] if start else _identity(record | {"params": unchanged})
         base, gain = bases.get(of), (None,) * 3
         if record["run_id"] != unchanged["id"] and base is not None:
@@ -142,7 +142,7 @@ def _starts(runs: list[results.Run], dataset: datasets.Dataset) -> dict[str, pd.
     """Which images the networks that some of the runs start from are right about, by their hash."""
     found = {}
     for run in runs:
-        if told := run.metrics["params"]["training"]["start_from"]:
+        if told := run.metrics["params"]["training"].get("start_from"):
             data, protocol = run.metrics["data"]["content_sha256"], run.metrics["protocol"]
             place = predecessors.checked(told, "start_from", data, protocol["name"])
             of = run.predictions(protocol["test"])
@@ -167,17 +167,20 @@ def run(
     unchanged recipe's runs there, or else over those that are `known`, or over the network that a
     trial starts from; what the first are right about comes with the table.
     """
-    trials = {
-        name: predecessors.settle(transfer.settle(params), study, seed)
-        for name, params in read().items()
-    }
+    trials, order = {}, list(read())
+    for name, params in read().items():
+        try:
+            trials[name] = predecessors.settle(transfer.settle(params), study, seed)
+        except ParameterError:  # what it builds on is not here
+            if name in chosen or name == order[0]:
+                raise
     for name in chosen:
         print(f"\n{name}, seed {seed}", flush=True)
         done = training.run(trials[name], dataset, study, seed, say=lambda line: print(f"  {line}"))
-    data, order = done.metrics["data"]["content_sha256"], list(trials)
+    data = done.metrics["data"]["content_sha256"]
     found = [
         run
-        for run in results.finished_runs(study, order)
+        for run in results.finished_runs(study, trials)
         if run.metrics["data"]["content_sha256"] == data
         and _used(run.metrics["params"]) == _used(trials[run.metrics["run_id"]])
     ]

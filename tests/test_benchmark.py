@@ -96,4 +96,4 @@ def test_a_recipe_that_stock_keras_does_not_have_is_refused(monkeypatch):
     changed = {"label_smoothing": 0.1}
     monkeypatch.setattr(parameters, "model", lambda *a, **b: known(*a, **{**b, **changed}))
     with pytest.raises(parameters.ParameterError, match="label_smoothing is not in the benchmark"):
-        benchmark._settled("basic_cnn", FEW, 100)
+        benchmark.training_speed("basic_cnn", FEW, 100)

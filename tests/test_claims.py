@@ -356,7 +356,8 @@ def test_a_wrong_claim_is_named_with_its_fault(tmp_path, claim, said):
     import yaml
 
     path = tmp_path / "claims.yaml"
-    path.write_text(yaml.safe_dump({"claims": [claim]}))
+    content = parameters.read_yaml(parameters.PARAMS / "claims.yaml")
+    path.write_text(yaml.safe_dump(content | {"claims": [claim]}))
     with pytest.raises(
         parameters.ParameterError, match=r"claims.yaml, claim 1 \(it is good\): "
     ) as e:
@@ -364,12 +365,14 @@ def test_a_wrong_claim_is_named_with_its_fault(tmp_path, claim, said):
     assert said in str(e.value) and "\n" not in str(e.value)
 
 
-def test_a_file_without_claims_is_told(tmp_path):
+@pytest.mark.parametrize("key", claims.SECTIONS)
+def test_a_file_that_lacks_a_section_is_told(tmp_path, key):
+    import yaml
+
     path = tmp_path / "claims.yaml"
-    path.write_text("claims:\n")
-    with pytest.raises(
-        parameters.ParameterError, match="claims.yaml: `claims` is missing or no list"
-    ):
+    content = parameters.read_yaml(parameters.PARAMS / path.name)
+    path.write_text(yaml.safe_dump(content | {key: None}))
+    with pytest.raises(parameters.ParameterError, match=f"claims.yaml: `{key}` is missing or no "):
         claims.read(path)
 
 

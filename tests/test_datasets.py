@@ -445,6 +445,19 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
         assert [p for p in cache.iterdir() if p.suffix != ".txt"] == []
 
 
+def test_what_a_killed_process_left_in_the_cache_goes_after_a_day(tmp_path, cache):
+    path = aged(write_csv(tmp_path / "fer2013.csv", make()))
+    load(path)
+    (entry,) = cache.glob("*.npz")
+    old, new = (entry.with_name(f".{entry.stem}.{word}.partial.npz") for word in ("old", "new"))
+    for left, age in ((old, 2), (new, 0)):
+        left.write_bytes(b"half")
+        os.utime(left, (time.time() - age * 24 * 3600,) * 2)
+    entry.unlink()
+    load(path)
+    assert entry.exists() and new.exists() and not old.exists()
+
+
 def test_where_the_cache_lies(tmp_path, monkeypatch):
     path = write_csv(tmp_path / "fer2013.csv", make())
     monkeypatch.setenv("FER_CACHE", "")

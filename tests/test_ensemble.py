@@ -32,6 +32,7 @@ def test_probabilities_are_the_mean_of_the_members(study, dataset):
     run = ensemble.run(PARAMS, dataset, study)
     members = [results.read_run(study / "runs" / "fer_net" / f"seed_{seed}") for seed in (0, 1)]
     assert list(run.metrics["model"]["members"]) == [each.place for each in members]
+    assert run.metrics["protocol"]["selected_on"] == "nothing, every member counts"
     for split in ("Training", "PublicTest", "PrivateTest", "PrivateTest_views"):
         mean = sum(each.predictions(split)["probabilities"] for each in members) / 2
         found = run.predictions(split)
@@ -53,6 +54,21 @@ def test_a_photo_gets_the_mean_of_the_members(study, dataset):
     record["model"]["members"]["runs/fer_net/seed_0"] = "2020-01-01T00:00:00+00:00"
     with pytest.raises(results.ResultError, match="trained again since; --only fer_net_ensemble"):
         inference.predictor(results.Run(run.folder, record))
+
+
+def test_an_ensemble_of_any_network_has_examples_and_says_what_chose_them(
+    dataset, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(ensemble, "NOTEBOOK_STUDY", str(tmp_path))
+    run = ensemble.run(PARAMS | {"members": ["basic_cnn"]}, dataset, tmp_path)
+    assert list(run.metrics["model"]["members"]) == [
+        f"runs/basic_cnn/seed_{seed}" for seed in (0, 1)
+    ]
+    (chosen,) = {each.metrics["protocol"]["selected_on"] for each in results.finished_runs(
+        tmp_path, ["basic_cnn"]
+    )}  # fmt: skip
+    assert "PublicTest" in chosen
+    assert run.metrics["protocol"]["selected_on"] == f"{chosen}, of members"
 
 
 def test_one_member_is_no_ensemble(dataset, tmp_path):

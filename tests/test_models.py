@@ -113,6 +113,16 @@ def test_unknown_model_and_option_are_named():
         models.check("resnet50", {"classes": 3})
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("filters", 64), ("residuals", 1.5), ("squeeze", 1), ("dropout", True), ("dropout", "half")],
+)
+def test_option_of_another_kind_is_told_before_anything_is_built(option, value):
+    models.check("fer_net", {"filters": [8, 16], "dropout": 0, "squeeze": True})
+    with pytest.raises(ParameterError, match=f"option '{option}' of fer_net is .* of its default"):
+        models.check("fer_net", {option: value})
+
+
 def network_with_normalisation():
     import keras
 

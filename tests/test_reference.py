@@ -535,6 +535,8 @@ def test_costs_count_the_first_seed_with_grid_and_shared_epochs_once(tmp_path):
         make_run(tmp_path, "hog_svm", history={"epoch": []}),
     ]
     runs[3].metrics["timing"]["stages"]["grid"] = 60.0
+    runs.append(make_run(tmp_path, "light_cnn", history={"epoch": []}))
+    runs[4].metrics["model"]["members"] = {}  # an ensemble's time is that of its members
     assert reference.costs(runs) == {"basic_cnn": 9.0, "hog_svm": 61.0}
 
 
@@ -616,6 +618,19 @@ def test_what_tells_of_all_models_is_renewed_by_a_study_of_all(tmp_path, capsys)
     reference.collect(tmp_path / "other", folder)
     assert (folder / "mcnemar.csv").read_text() == "second"
     assert "kept as it was: mcnemar.csv, as this study lacks HOG + SVM" in capsys.readouterr().out
+
+
+def test_tables_of_the_network_chapter_stay_those_of_the_committed_network(tmp_path, capsys):
+    study, folder = tmp_path / "study", tmp_path / "reference"
+    make_run(study, "hog_svm", correct=30)
+    (study / "network").mkdir()
+    for model in ("fer_net", "fer_net_long"):
+        (study / "network" / "speeds.csv").write_text(f"run_id,seed\n{model},0\n")
+        (study / "network" / "more_views.csv").write_text(model)
+        reference.collect(study, folder)
+    assert (folder / "more_views.csv").read_text() == "fer_net"
+    told = "kept as it was: more_views.csv, as this study's is of runs/fer_net_long/seed_0, not"
+    assert told in capsys.readouterr().out
 
 
 def test_a_killed_collection_loses_nothing(tmp_path):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 
@@ -30,7 +31,7 @@ def test_predictions_are_never_unpickled(tmp_path):
         run.predictions("PrivateTest")
 
 
-def test_full_disk_while_replacing_a_run_leaves_the_old_one(tmp_path):
+def test_full_disk_while_replacing_a_run_leaves_the_old_one(tmp_path, monkeypatch):
     run = make_run(tmp_path)
     before = {p.name: p.read_bytes() for p in run.folder.iterdir()}
 
@@ -39,6 +40,14 @@ def test_full_disk_while_replacing_a_run_leaves_the_old_one(tmp_path):
 
     with pytest.raises(results.ResultError, match="No space left on device"):
         results.write_run(run.folder, run.metrics, run.history, {}, full)
+    assert {p.name: p.read_bytes() for p in run.folder.iterdir()} == before
+
+    def table(*_):
+        raise results.ResultError("history.csv: cannot be written (No space left on device)")
+
+    monkeypatch.setattr(results, "save_table", table)
+    with pytest.raises(results.ResultError, match="history.csv"):
+        results.write_run(run.folder, run.metrics, run.history, {})
     assert {p.name: p.read_bytes() for p in run.folder.iterdir()} == before
 
 
@@ -121,6 +130,16 @@ def test_runs_on_other_data_are_kept_apart(tmp_path):
     old = make_run(tmp_path, "deep_cnn", pixels="c" * 64)
     new = make_run(tmp_path, "basic_cnn", seed=1)
     assert results.on_same_data([old, new]) == ([new], [old])
+    new.metrics["data"]["pixels_sha256"] = "c" * 64  # in another order
+    assert results.on_same_data([old, new]) == ([new], [old])
+    part = make_run(tmp_path, "dcnn_three_class", pixels="c" * 64)  # its classes alone
+    assert results.on_same_data([old, new, part]) == ([new, part], [old])
+
+
+def test_a_run_that_is_being_written_is_not_read(tmp_path):
+    run = make_run(tmp_path)
+    shutil.copytree(run.folder, run.folder / ".new.7.partial")
+    assert [each.folder for each in results.finished_runs(tmp_path)] == [run.folder]
 
 
 def test_headline_names_best_model_interval_and_synthetic_data(tmp_path):
@@ -168,6 +187,19 @@ def test_other_images_than_the_runs_are_refused(tmp_path):
     run = make_run(tmp_path, "basic_cnn")
     with pytest.raises(results.ResultError, match="the runs were made on fer2013.csv"):
         results.same_images(run, datasets.load("synthetic:n=100"))
+
+
+@pytest.mark.parametrize("model", ["basic_cnn", "dcnn_three_class"])
+def test_the_images_of_the_runs_in_another_order_are_refused(tmp_path, model):
+    from fer_utils import datasets
+
+    images, run = datasets.load("synthetic:n=100"), make_run(tmp_path, model)
+    held = datasets.select_classes(images, run.metrics["protocol"]["classes"])
+    run.metrics["data"]["pixels_sha256"] = images.provenance["pixels_sha256"]
+    run.metrics["data"]["content_sha256"] = datasets.content_sha256(held)
+    results.same_images(run, images)
+    with pytest.raises(results.ResultError, match="the same images in another order"):
+        results.same_images(run, images.take(np.arange(len(images))[::-1]))
 
 
 def test_a_study_without_a_run_has_none_on_any_data():

@@ -289,6 +289,8 @@ def test_paper_protocol_that_the_data_cannot_give_is_told_and_left_out(dataset, 
     runs = training.run_protocols(complete, without, tmp_path, say=lines.append)
     assert [run.metrics["protocol"]["name"] for run in runs] == ["official"]
     assert "left out" in lines[-1] and "PublicTest" in lines[-1]
+    with pytest.raises(datasets.DataError, match="PublicTest"):  # asked for by itself
+        training.run_protocols(complete[1:], without, tmp_path, say=lines.append)
 
 
 def test_score_without_known_images_counts_the_whole_training_split(dataset, tmp_path):

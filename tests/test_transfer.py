@@ -140,6 +140,18 @@ def test_weights_of_another_shape_name_the_layer(weights_file, tmp_path):
         transfer.load(models.build("resnet50", size=48), settled["training"]["weights"])
 
 
+def test_a_download_that_fails_is_one_message(monkeypatch):
+    import keras
+
+    def fails(*_, **__):
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr(keras.utils, "get_file", fails)
+    weights = {"kind": "imagenet", "name": transfer.IMAGENET, "sha256": None}
+    with pytest.raises(ParameterError, match="imagenet could not be downloaded .URL fetch failure"):
+        transfer.load(None, weights)
+
+
 def test_cached_and_uncached_features_are_identical(dataset, weights_file, monkeypatch, tmp_path):
     base = transfer.extractor(weights_file[1])
     images = dataset.images[:70]

@@ -59,9 +59,12 @@ def test_trials_are_trained_once_and_never_see_privatetest(tmp_path, monkeypatch
         assert {name.split("/")[0] for name in arrays} == scored
     assert made["trial"].tolist() == ["thin"] and made["gain"].isna().all()
     assert made["change"].tolist() == ["filters: [4, 4]"]
+    path.write_text(f"{MORE}  later: {{training: {{start_from: basic_cnn}}}}\n")
     written = (tmp_path / "study/runs/thin/seed_0/publictest/metrics.json").stat().st_mtime_ns
     trials.run(["thin"], dataset, tmp_path / "study")
     assert not bases  # the unchanged recipe was not run
+    with pytest.raises(parameters.ParameterError, match="later: training.start_from is basic_cnn"):
+        trials.run(["later"], dataset, tmp_path / "study")
     other = datasets.load("synthetic:n=300,seed=2")  # a row of other images is no row of these
     assert trials.run(["thin"], other, tmp_path / "study", seed=1)[0]["seed"].tolist() == [1]
     again = (tmp_path / "study/runs/thin/seed_0/publictest/metrics.json").stat().st_mtime_ns
@@ -109,7 +112,12 @@ def unchanged(runs, **training):
     return parameters.merge(params, {"training": training})
 
 
-def test_gain_is_over_the_unchanged_recipe_on_the_same_images(table):
+def test_gain_is_over_the_unchanged_recipe_on_the_same_images(table, runs):
+    for run in runs:  # as recorded before a network could start from another
+        del run.metrics["params"]["training"]["start_from"]
+    pd.testing.assert_frame_equal(
+        trials.table(runs, unchanged(runs), trials.right_about(runs[:1])), table
+    )
     assert table["accuracy"].tolist() == [30 / 60, 40 / 60]
     assert pd.isna(table["gain"][0]) and table["gain"][1] == pytest.approx(10 / 60)
     assert table["gain_low"][1] < table["gain"][1] < table["gain_high"][1]

@@ -48,12 +48,7 @@ class Measured(NamedTuple):
 
 def read(path: Path = PARAMS / "claims.yaml") -> list[dict[str, Any]]:
     """All claims, in the order of the file; ParameterError names a wrong one and its fault."""
-    content, known = read_yaml(path), names("models")
-    for key, kind in SECTIONS.items():
-        if not isinstance(content.get(key), kind):
-            what = "list" if kind is list else "mapping"
-            raise ParameterError(f"{path}: `{key}` is missing or no {what}")
-    claims = content["claims"]
+    claims, known = _content(path)["claims"], names("models")
     for number, claim in enumerate(claims, 1):
         where = f"{path}, claim {number}"
         if isinstance(claim, dict) and "claim" in claim:
@@ -73,9 +68,18 @@ def read(path: Path = PARAMS / "claims.yaml") -> list[dict[str, Any]]:
     return claims
 
 
+def _content(path: Path = PARAMS / "claims.yaml") -> dict[str, Any]:
+    content = read_yaml(path)
+    for key, kind in SECTIONS.items():
+        if not isinstance(content.get(key), kind):
+            what = "list" if kind is list else "mapping"
+            raise ParameterError(f"{path}: `{key}` is missing or no {what}")
+    return content
+
+
 def paper(name: str) -> str:
     """Title and origin of a paper by its short name; the short name if it is not listed."""
-    return read_yaml(PARAMS / "claims.yaml")["papers"].get(name, name)
+    return _content()["papers"].get(name, name)
 
 
 def accuracies() -> pd.DataFrame:
@@ -91,7 +95,7 @@ def evidence_of_test_set(counts: dict[str, dict[str, int]]) -> pd.DataFrame:
     its images gives it. Columns: statement and, for either split, its images and whether it fits.
     """
     rows = []
-    for said in read_yaml(PARAMS / "claims.yaml")["test_set"]:
+    for said in _content()["test_set"]:
         row = {"statement": said["statement"]}
         for split in ("PublicTest", "PrivateTest"):
             n = counts.get(split, {}).get(said["class"], 0)
@@ -134,7 +138,7 @@ def _judge(claim: dict[str, Any], runs: dict[tuple[str, str], dict[int, Run]]) -
     if missing:
         name, protocol = missing[0]
         why = f"the study has no run of {name} under the {protocol} protocol"
-        if name in read_yaml(PARAMS / "claims.yaml")["needs"]:
+        if name in _content()["needs"]:
             why += (
                 ", which needs ImageNet weights: run it where Keras can download them, or name "
                 "your copy in its file (weights: PATH)"
@@ -198,7 +202,7 @@ def _not_the_papers(run: Run, paper: dict[str, Any]) -> str:
     params, name = run.metrics["params"], run.metrics["run_id"]
     if run.metrics["data"]["synthetic"]:
         return "measured on synthetic faces, which decide nothing"
-    content = read_yaml(PARAMS / "claims.yaml")
+    content = _content()
     if why := not_fer2013(run.metrics["data"]["totals"]):
         return why
     needs = content["needs"].get(name)
@@ -221,7 +225,7 @@ def _not_the_papers(run: Run, paper: dict[str, Any]) -> str:
 
 def not_fer2013(totals: dict[str, int]) -> str:
     """What data of so many images for each usage are if not the whole of FER2013, or nothing."""
-    whole, training = read_yaml(PARAMS / "claims.yaml")["images"], totals.get("Training")
+    whole, training = _content()["images"], totals.get("Training")
     if training != whole["training"] or sum(totals.values()) != training + whole["test"]:
         return f"not the whole of FER2013 ({whole['training']:,} and {whole['test']:,} images)"
     return ""

@@ -53,7 +53,7 @@ class Dataset:
         return replace(part, provenance={**self.provenance, "counts": _counts(part)})
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write an .npz that `load` reads, at once or not at all."""
+        """Write an .npz that `load` reads, at once or not at all; its folder is made."""
         write_npz(Path(path), self._arrays(), self.provenance)
 
     def _arrays(self) -> dict[str, np.ndarray]:

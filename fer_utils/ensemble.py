@@ -29,7 +29,7 @@ def members(params: dict[str, Any], dataset: Dataset, study: str | Path) -> list
             run
             for run in results.finished_runs(study, names)
             if run.metrics["protocol"]["name"] == "official"
-            and run.metrics["data"].get("content_sha256") == data
+            and run.metrics["data"]["content_sha256"] == data
         ]
 
     found = finished()

@@ -52,15 +52,22 @@ def check(id: str, options: dict[str, Any]) -> None:
         raise ParameterError(f"{id} has no option '{unknown[0]}'; {takes}")
     for name, value in options.items():
         default = parameters[name].default
-        like = {float: (int, float), tuple: (list, tuple)}.get(type(default), type(default))
-        if default not in (None, inspect.Parameter.empty) and (
-            not isinstance(value, like) or isinstance(value, bool) != isinstance(default, bool)
-        ):
+        if default not in (None, inspect.Parameter.empty) and not _alike(value, default):
             shown = [*default] if isinstance(default, tuple) else default
             raise ParameterError(
                 f"option '{name}' of {id} is {value!r} but must be of the kind of its default, "
                 f"{shown!r}"
             )
+
+
+def _alike(value: Any, default: Any) -> bool:
+    """Is a value of the kind of a default? Whole numbers are floats, too, and truths are none."""
+    if isinstance(default, tuple):
+        several = isinstance(value, list | tuple) and len(value) > 0
+        return several and all(_alike(each, default[0]) for each in value)
+    if isinstance(value, bool) or isinstance(default, bool):
+        return type(value) is type(default)
+    return isinstance(value, int | float if isinstance(default, float) else type(default))
 
 
 def build(id: str, **overrides: Any) -> keras.Model:

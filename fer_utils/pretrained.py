@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import zipfile
@@ -102,14 +103,16 @@ def runs(dataset: datasets.Dataset, study: str | Path, source: str) -> list[resu
     """
     from fer_utils import training
 
-    images = dataset.provenance["pixels_sha256"]
-    finished = results.finished_runs(study)
-    here = [run for run in finished if run.metrics["data"]["pixels_sha256"] == images]
+    finished, here = results.finished_runs(study), []
+    for run in finished:
+        with contextlib.suppress(results.ResultError):
+            results.same_images(run, dataset)
+            here.append(run)
     alone = results.study_folder(study) == results.study_folder(results.NOTEBOOK_STUDY)
     possible = available() and not dataset.provenance.get("synthetic")
     if possible and not here and (alone or not finished):
         print("no finished run on these images: FER-Net with its committed weights stands in")
-        if record(RUN)["data"]["pixels_sha256"] != images:
+        if record(RUN)["data"]["pixels_sha256"] != dataset.provenance["pixels_sha256"]:
             print("they are not, pixel for pixel, those that it was trained on")
         return [restore(dataset, study, RUN)]
     return here or training.runs_or_examples(study, source)

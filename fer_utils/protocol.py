@@ -71,7 +71,7 @@ class Task:
             identity = {
                 "params": record["params"],
                 "seed": record["seed"],
-                "data": record["data"].get("content_sha256"),
+                "data": record["data"]["content_sha256"],
                 "code": record["environment"]["code_sha256"],
             }
             if identity == self.identity and (folder / model).is_file():

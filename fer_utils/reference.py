@@ -109,7 +109,6 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
         results.save_figure(figure, made / "figures" / f"{name}.svg")
     first = _of_first_seeds(common)  # the errors chapter's tables and figures are of these
     lacking = sorted({run.metrics["params"]["title"] for run in first if run.place not in here})
-    shown = _in_detail(results.study_folder(study))
     for name in (*OF_ALL_MODELS, *OF_NETWORK, *OF_BENCHMARK):
         source = results.study_folder(study) / name
         place = made / ("figures" if source.suffix == ".svg" else "") / source.name
@@ -117,8 +116,8 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
             continue
         if name in OF_ALL_MODELS and place.is_file() and lacking:
             print(f"kept as it was: {place.name}, as this study lacks {', '.join(lacking)}")
-        elif name in OF_NETWORK and shown != committed:
-            print(f"kept as it was: {place.name}, as this study's is of {shown}, not {committed}")
+        elif name in OF_NETWORK and committed not in {*pd.read_csv(source).get("run", ())}:
+            print(f"left out: {place.name}, which is not of {committed}")
         else:
             shutil.copyfile(source, place)
     if folder.exists():
@@ -126,15 +125,6 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
     made.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
     return read(folder)
-
-
-def _in_detail(study: Path) -> str:
-    """The run that the network chapter of a study shows, which its tables are of."""
-    path = study / "network" / "speeds.csv"
-    if not path.is_file():
-        return ""
-    row = pd.read_csv(path).iloc[0]
-    return f"runs/{row['run_id']}/seed_{row['seed']}"
 
 
 def _with_known(verdicts: pd.DataFrame, old: pd.DataFrame, new: Container[str]) -> pd.DataFrame:

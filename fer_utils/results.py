@@ -404,8 +404,8 @@ def finished_runs(study: str | Path, models: Iterable[str] = ("*",)) -> list[Run
 def on_same_data(runs: list[Run]) -> tuple[list[Run], list[Run]]:
     """The runs on the data of the run that finished last, and the others.
 
-    Predictions tell images by their places, so images in another order are other data, too.
-    ResultError if there is no run.
+    Predictions tell images by their places: of the runs of the same classes those go together that
+    have the images in the order of the newest. ResultError if there is no run.
     """
     if not runs:
         raise ResultError(NO_RUN)

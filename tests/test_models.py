@@ -115,7 +115,15 @@ def test_unknown_model_and_option_are_named():
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("filters", 64), ("residuals", 1.5), ("squeeze", 1), ("dropout", True), ("dropout", "half")],
+    [
+        ("filters", 64),
+        ("filters", []),
+        ("filters", [8, "x"]),
+        ("residuals", 1.5),
+        ("squeeze", 1),
+        ("dropout", True),
+        ("dropout", "half"),
+    ],
 )
 def test_option_of_another_kind_is_told_before_anything_is_built(option, value):
     models.check("fer_net", {"filters": [8, 16], "dropout": 0, "squeeze": True})

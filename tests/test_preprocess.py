@@ -89,7 +89,7 @@ def test_landmarks_of_a_face_lie_in_order(dataset):
     assert (centre["right brow"][:, 1] < centre["outer mouth"][:, 1]).all()
 
 
-def test_photo_is_read_as_grey_and_a_wrong_file_is_named(tmp_path, dataset, monkeypatch):
+def test_photo_is_read_as_grey_and_a_wrong_file_is_named(tmp_path, dataset):
     cv2.imwrite(str(tmp_path / "me.png"), np.dstack([dataset.images[0]] * 3))
     np.testing.assert_array_equal(
         preprocess.read_photo(str(tmp_path / "me.png")), dataset.images[0]
@@ -106,9 +106,8 @@ def test_photo_is_read_as_grey_and_a_wrong_file_is_named(tmp_path, dataset, monk
         preprocess.read_photo(str(tmp_path / "nothing.jpg"))
     with pytest.raises(DataError, match="~nobody-here/a.jpg: cannot be read"):
         preprocess.read_photo("~nobody-here/a.jpg")
-    monkeypatch.setattr(np, "fromfile", lambda *_: open("/nobody/may/read/this"))
-    with pytest.raises(DataError, match="text.jpg: cannot be read .No such file"):
-        preprocess.read_photo(str(tmp_path / "text.jpg"))
+    with pytest.raises(DataError, match="a.jpg: cannot be read .File name too long"):
+        preprocess.read_photo(300 * "a" + ".jpg")
 
 
 def test_face_in_a_photo_is_found(dataset):

@@ -49,6 +49,8 @@ HEADINGS = {
     "train_accuracy": "accuracy in training",
     "validation_accuracy": "accuracy in validation",
     "macro_f1": "macro F1",
+    "gain_low": "gain, low",
+    "gain_high": "gain, high",
     "epochs_run": "epochs",
     "training_seconds": "training, s",
     "images_per_second": "training, images/s",

@@ -49,6 +49,7 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
 
     A run takes the place of the one of its model, seed and protocol, a table or figure that of its
     name; what else is there stays, also what tells of all models together if the study lacks one.
+    Tables of the network chapter are taken of the committed network's run alone.
     ResultError where the runs are synthetic, cut, of a part of FER2013 or of other images than
     those in the reference. Returns all runs of the reference.
     """

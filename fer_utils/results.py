@@ -412,19 +412,18 @@ def on_same_data(runs: list[Run]) -> tuple[list[Run], list[Run]]:
     if not runs:
         raise ResultError(NO_RUN)
     newest_last = sorted(runs, key=lambda run: run.metrics["timing"]["finished_at"])
-    pixels, latest = newest_last[-1].metrics["data"]["pixels_sha256"], {}
+    pixels = newest_last[-1].metrics["data"]["pixels_sha256"]
 
     def classes(run: Run) -> tuple[str, ...]:
         return tuple(run.metrics["protocol"]["classes"])
 
-    def content(run: Run) -> tuple[str, str]:
-        data = run.metrics["data"]
-        return data["pixels_sha256"], data["content_sha256"]
-
-    for run in newest_last:
-        if run.metrics["data"]["pixels_sha256"] == pixels:
-            latest[classes(run)] = content(run)  # which is of these classes alone
-    same = [latest.get(classes(run)) == content(run) for run in runs]
+    # the hash of a run's content is that of the images of its classes alone
+    latest = {
+        classes(run): run.metrics["data"]["content_sha256"]
+        for run in newest_last
+        if run.metrics["data"]["pixels_sha256"] == pixels
+    }
+    same = [latest.get(classes(run)) == run.metrics["data"]["content_sha256"] for run in runs]
     chosen = [run for run, fits in zip(runs, same, strict=True) if fits]
     return chosen, [run for run, fits in zip(runs, same, strict=True) if not fits]
 

@@ -167,9 +167,9 @@ def run(
     unchanged recipe's runs there, or else over those that are `known`, or over the network that a
     trial starts from; what the first are right about comes with the table.
     """
-    trials, known_trials = {}, read()
-    order = list(known_trials)
-    for name, params in known_trials.items():
+    trials, listed = {}, read()
+    order = list(listed)
+    for name, params in listed.items():
         try:
             trials[name] = predecessors.settle(transfer.settle(params), study, seed)
         except ParameterError:  # what it builds on is not here

@@ -18,7 +18,8 @@ def precision_for(choice: str) -> str:
     """The Keras dtype policy; "auto" is the fastest one that the device has in hardware.
 
     bfloat16 on GPUs from Ampere on and on processors with AMX or AVX512-BF16, float16 with loss
-    scaling on Volta and Turing, else float32.
+    scaling on Volta and Turing, else float32; on JAX a processor's is float32, as XLA's code for
+    bfloat16 gives NaN there (jax 0.11).
     """
     if choice != "auto":
         return choice
@@ -27,6 +28,8 @@ def precision_for(choice: str) -> str:
         if capability >= (8, 0):
             return "mixed_bfloat16"
         return "mixed_float16" if capability >= (7, 0) else "float32"
+    if _on_jax():
+        return "float32"
     with contextlib.suppress(OSError):
         flags = Path("/proc/cpuinfo").read_text()
         if "amx_bf16" in flags or "avx512_bf16" in flags:
@@ -184,7 +187,9 @@ def _gpu() -> Any:
     if _on_jax():
         import jax
 
-        return next((device for device in jax.devices() if device.platform == "gpu"), None)
+        return next(
+            (device for device in jax.devices() if device.platform in ("gpu", "cuda")), None
+        )
     import tensorflow as tf
 
     return next(iter(tf.config.list_physical_devices("GPU")), None)

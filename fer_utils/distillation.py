@@ -1,30 +1,69 @@
-"""Distillation: a finished run's answers as part of the labels that a network learns."""
+"""Distillation: a network learns from what finished runs say of the very images that it sees."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from fer_utils import inference, layers, predecessors, results
 
-from fer_utils import devices, predecessors, results
+if TYPE_CHECKING:
+    import keras
 
 
-def labels(
-    settled: dict[str, Any], images: np.ndarray, hard: np.ndarray, data: str, protocol: str
-) -> np.ndarray:
-    """Labels float32 (n, classes): the teacher's probabilities, weighted, and the labels `hard`.
+def teachers(settled: dict[str, Any], data: str, protocol: str) -> list[keras.Model]:
+    """The networks of a settled teacher, one or an ensemble's, in today's precision.
 
-    The teacher sees each image uint8 (n, 48, 48) as it is and mirrored (Hinton et al. 2015, at
-    temperature 1). `data` and `protocol` are checked as `predecessors.checked` says.
+    `data` and `protocol` are checked as `predecessors.checked` says.
     """
-    from fer_utils import inference
-
     place = predecessors.checked(settled["teacher"], "distillation.teacher", data, protocol)
-    with devices.exact():
-        if settled["teacher"]["file"] in predecessors.FILES:
-            predict = inference.of_network(predecessors.network(place))
-        else:
-            predict = inference.predictor(results.read_run(place))  # the ensemble's
-        answers = (predict(images) + predict(images[:, :, ::-1])) / 2
-    weight = settled["weight"]
-    return ((1 - weight) * np.eye(answers.shape[1])[hard] + weight * answers).astype(np.float32)
+    if settled["teacher"]["file"] in predecessors.FILES:
+        return [_in_precision(predecessors.network(place))]
+    members = inference.members(results.read_run(place))
+    return [_in_precision(inference.network(run)) for run in members]
+
+
+def taught(student: keras.Model, teachers: list[keras.Model], weight: float) -> Any:
+    """A layer of images (n, 48, 48, 1) to the student's probabilities, for training it.
+
+    In training it adds a loss: `weight` times the cross-entropy between the mean of the teachers'
+    probabilities and the student's. Both see the same augmented images (Beyer et al. 2022, there
+    called consistent teaching; the loss is that of Hinton et al. 2015 at temperature 1).
+    """
+    import keras
+    from keras import ops
+
+    class Taught(keras.layers.Layer):
+        def __init__(self) -> None:
+            super().__init__(dtype="float32", autocast=False, name="taught")
+            self.student, self.teachers = student, teachers
+            for teacher in teachers:
+                teacher.trainable = False
+
+        def call(self, images: Any, training: bool = False) -> Any:
+            said = self.student(images, training=training)
+            if training:
+                told = sum(teacher(images, training=False) for teacher in self.teachers)
+                told = ops.stop_gradient(told) / len(self.teachers)
+                apart = ops.categorical_crossentropy(told, ops.cast(said, "float32"))
+                self.add_loss(weight * ops.mean(apart))
+            return said
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            return (shape[0], student.output_shape[-1])
+
+    return Taught()
+
+
+def _in_precision(network: keras.Model) -> keras.Model:
+    """A finished network, whose probabilities stay float32, as fast as the one that learns."""
+    import keras
+
+    def into(network: keras.Model) -> None:
+        for layer in network.layers:
+            if isinstance(layer, keras.Model):
+                into(layer)
+            elif layer.name != "probabilities":
+                layer.dtype_policy = keras.config.dtype_policy()
+
+    into(network)
+    return layers.fuse(network)

@@ -71,7 +71,12 @@ def rate(made: Any) -> float:
 
 def soft_labels(recipe: dict[str, Any]) -> bool:
     """Are labels shares of classes (n, classes), not places of classes (n,)?"""
-    return bool(recipe["label_smoothing"] or recipe["mixing"] or recipe["distillation"])
+    return bool(recipe["label_smoothing"] or recipe["mixing"])
+
+
+def share_of_labels(recipe: dict[str, Any]) -> float:
+    """What the labels count in the loss; the rest are a teacher's answers."""
+    return 1.0 - recipe["distillation"]["weight"] if recipe["distillation"] else 1.0
 
 
 def loss(recipe: dict[str, Any]) -> Any:

@@ -211,6 +211,7 @@ class Training:
     ) -> None:
         self.task, self.params, self.recipe, self.seed = task, task.params, task.recipe, task.seed
         self.folder, self.say, self.count, self.extractor = folder, say, count, None
+        self.teachers: list[Any] = []
         self.stages: dict[str, float] = {}
         self.course = Course(task, folder)
         self.beside = [Course(*each) for each in beside]
@@ -292,12 +293,16 @@ class Training:
         if self.recipe["start_from"]:
             predecessors.start(network, self.params, self.task.identity["data"])
         # a frozen base sees every image once, so its features are as good as the images
-        altering = ("augmentation", "mixing", "progressive_resizing")
+        altering = ("augmentation", "mixing", "progressive_resizing", "distillation")
         if any(self.recipe[key] for key in altering) or not transfer.frozen(network):
             self.net = self.learner = layers.fuse(network)
             if self.recipe["progressive_resizing"]:
                 self.resizing = augment.resizing()
                 self.learner = layers.behind(self.resizing, self.net)
+            if told := self.recipe["distillation"]:
+                data, protocol = self.task.identity["data"], self.params["protocol"]
+                self.teachers = distillation.teachers(told, data, protocol)
+                self.learner = distillation.taught(self.learner, self.teachers, told["weight"])
             return
         self.net = self.learner = transfer.head(network)
         with devices.exact():
@@ -336,6 +341,7 @@ class Training:
         self.trainer.compile(
             optimizer=optimizer.make(self.recipe, steps),
             loss=optimizer.loss(self.recipe),
+            loss_weights=optimizer.share_of_labels(self.recipe),
             metrics=["accuracy"],
             jit_compile="auto" if keras.backend.backend() != "tensorflow" else False,
         )
@@ -378,13 +384,9 @@ class Training:
         )
         of_class = chosen.weights
         weights = of_class and np.array([of_class[label] for label in chosen.labels.tolist()])
-        return self._inputs(chosen.images), self._targets(chosen.images, chosen.labels), weights
+        return self._inputs(chosen.images), self._targets(chosen.labels), weights
 
-    def _targets(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        if told := self.recipe["distillation"]:
-            with self._stage("teacher"):
-                data, protocol = self.task.identity["data"], self.params["protocol"]
-                return distillation.labels(told, images, labels, data, protocol)
+    def _targets(self, labels: np.ndarray) -> np.ndarray:
         if optimizer.soft_labels(self.recipe):
             return np.eye(len(self.task.dataset.classes), dtype=np.float32)[labels]
         return labels
@@ -470,9 +472,10 @@ class Training:
         }
 
     def _variables(self) -> list[Any]:
-        state = [
-            variable for variable in self.trainer.variables if variable is not self.held.images
-        ]
+        """All that training changes; images and teachers stay as they are."""
+        fixed = [self.held.images, *(v for teacher in self.teachers for v in teacher.variables)]
+        fixed = {id(variable) for variable in fixed}
+        state = [variable for variable in self.trainer.variables if id(variable) not in fixed]
         return [*state, *self.trainer.optimizer.variables]
 
     def _predicted(self, network: Any, part: np.ndarray) -> np.ndarray:

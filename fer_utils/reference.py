@@ -218,9 +218,14 @@ def _seeds(rows: pd.DataFrame, column: str = "accuracy") -> str:
 def costs(runs: list[Run]) -> dict[str, float]:
     """Seconds that each model took to train, grid included, in all protocols of its first seed.
 
-    Epochs that two protocols share count once; an ensemble's time is its members', and not here.
+    Of those trained on a processor: a GPU's seconds say little of another machine. Epochs that two
+    protocols share count once; an ensemble's time is its members', and not here.
     """
-    chosen = [run for run in _of_first_seeds(runs) if "members" not in run.metrics["model"]]
+    chosen = [
+        run
+        for run in _of_first_seeds(runs)
+        if "members" not in run.metrics["model"] and run.metrics["environment"]["device"] == "cpu"
+    ]
     parts: dict[str, set[tuple[float, ...]]] = {run.metrics["run_id"]: set() for run in chosen}
     for run in chosen:
         name, timing = run.metrics["run_id"], run.metrics["timing"]

@@ -51,7 +51,7 @@ def cli(*words, cwd=ROOT):
         (["--only", "network"], ["no finished run of fer_net", "--only fer_net network"]),
         (
             ["--only", "fer_net_distilled"],
-            ["fer_net_distilled", "has no finished run", "--only fer_net fer_net_distilled"],
+            ["fer_net_large", "has no finished run", "--only fer_net_large fer_net_distilled"],
         ),
         (["--only", "fer_net_ensemble"], ["needs two or more runs of fer_net", "--seeds"]),
         (
@@ -123,10 +123,17 @@ def test_a_dry_run_on_fer2013_tells_what_training_took_for_the_reference(tmp_pat
 
 
 def test_a_network_waits_for_the_one_that_it_starts_from(tmp_path):
-    words = ["--only", "fer_net", "fer_net_distilled", "--results", str(tmp_path), "--dry-run"]
+    words = [
+        "--only",
+        "fer_net_large",
+        "fer_net_distilled",
+        "--results",
+        str(tmp_path),
+        "--dry-run",
+    ]
     said = cli(*words).stdout
     assert re.search(r"04_train fer_net_distilled seed 0 +not made yet; follows from", said)
-    assert re.search(r"04_train fer_net seed 0 +not made yet\n", said)
+    assert re.search(r"04_train fer_net_large seed 0 +not made yet\n", said)
 
 
 def test_dry_run_checks_the_data_and_prints_its_table(tmp_path):

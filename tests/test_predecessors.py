@@ -10,6 +10,7 @@ from runs import make_run
 from fer_utils import (
     claims,
     datasets,
+    devices,
     distillation,
     ensemble,
     inference,
@@ -46,26 +47,57 @@ def teacher(dataset, tmp_path_factory):
     return runs[0]
 
 
-def shares(dataset, folder, data, protocol="official"):
+def teachers(folder, data, protocol="official"):
     settled = predecessors.settle(thin(folder), "nowhere")["training"]["distillation"]
-    return distillation.labels(settled, dataset.images, dataset.labels, data, protocol)
+    return distillation.teachers(settled, data, protocol)
+
+
+def cross_entropy(targets, probabilities):
+    return -(targets * np.log(probabilities)).sum(axis=1).mean()
+
+
+def run_of(teacher, kind):
+    return training.results.read_run(teacher.folder.parents[1] / kind / "seed_0")
 
 
 @pytest.mark.parametrize("kind", ["fer_net", "fer_net_ensemble"])
-def test_labels_are_shared_by_the_weight_with_what_the_teacher_says(dataset, teacher, kind):
-    folder = teacher.folder.parents[1] / kind / "seed_0"
-    found = shares(dataset, folder, teacher.metrics["data"]["content_sha256"])
-    predict = inference.predictor(training.results.read_run(folder))
-    both = predict(dataset.images) + predict(np.flip(dataset.images, axis=2))
-    np.testing.assert_allclose(found, 0.35 * both + 0.3 * np.eye(7)[dataset.labels], atol=1e-6)
+def test_the_loss_is_that_of_the_teacher_s_answers_to_the_same_images(dataset, teacher, kind):
+    run = run_of(teacher, kind)
+    found = teachers(run.folder, teacher.metrics["data"]["content_sha256"])
+    student = models.build("fer_net", **THIN)
+    taught = distillation.taught(student, found, 0.7)
+    before = [teacher.get_weights() for teacher in found]
+    images = dataset.images[:40, ::-1]  # whatever augmentation makes of them
+    said = taught(images[..., None].astype("float32"), training=True)
+    told = inference.predictor(run)(images)
+    expected = 0.7 * cross_entropy(told, np.array(said))
+    assert float(taught.losses[0]) == pytest.approx(expected, 1e-4)
+    for weights, teacher in zip(before, found, strict=True):
+        for old, new in zip(weights, teacher.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)  # its normalisation's averages, too
+    assert len(taught.trainable_variables) == len(student.trainable_variables)
+    alone = taught(images[..., None].astype("float32"))
+    np.testing.assert_array_equal(alone, student(images[..., None].astype("float32")))
+    assert not taught.losses
 
 
-def test_a_teacher_that_may_know_the_test_images_is_refused(dataset, teacher):
+def test_a_teacher_computes_in_the_precision_of_the_training(dataset, teacher):
+    with devices.policy("mixed_bfloat16"):
+        (found,) = teachers(teacher.folder, teacher.metrics["data"]["content_sha256"])
+    assert {layer.compute_dtype for layer in found.layers[1:-1]} == {"bfloat16"}
+    images = dataset.images[:40]
+    answers = np.array(found(images[..., None].astype("float32")))
+    exact = inference.predictor(teacher)(images)
+    assert answers.dtype == "float32"
+    np.testing.assert_allclose(answers, exact, atol=0.02)
+
+
+def test_a_teacher_that_may_know_the_test_images_is_refused(teacher):
     data = teacher.metrics["data"]["content_sha256"]
     with pytest.raises(parameters.ParameterError, match="other data or parts of it"):
-        shares(dataset, teacher.folder, "0" * 64)
+        teachers(teacher.folder, "0" * 64)
     with pytest.raises(parameters.ParameterError, match="protocol official, here pooled"):
-        shares(dataset, teacher.folder, data, "pooled")
+        teachers(teacher.folder, data, "pooled")
 
 
 def test_the_record_tells_the_teacher_and_another_teacher_trains_anew(dataset, teacher, tmp_path):
@@ -81,18 +113,39 @@ def test_the_record_tells_the_teacher_and_another_teacher_trains_anew(dataset, t
     assert other.metrics["params"]["training"]["distillation"]["teacher"] != told
 
 
-def test_the_loss_is_that_of_the_shared_labels(dataset, teacher, tmp_path):
+def test_labels_and_teacher_share_the_loss_of_a_training(dataset, teacher, tmp_path):
     recipe = {"label_smoothing": 0.0, "augmentation": None, "learning_rate": 1e-9}
-    found = trained(thin(teacher.folder, **recipe), dataset, tmp_path)
-    plain = trained(thin(None, **recipe), dataset, tmp_path / "plain")
-    task = training.Task(thin(), dataset, 0, ())
-    images, labels = task.part("train")
-    data = teacher.metrics["data"]["content_sha256"]
-    settled = predecessors.settle(thin(teacher.folder), "nowhere")["training"]["distillation"]
-    soft = distillation.labels(settled, images, labels, data, "official")
-    says = inference.predictor(found)(images)
-    assert found.history["loss"][0] == pytest.approx(-(soft * np.log(says)).sum(axis=1).mean(), 0.1)
-    assert found.history["loss"][0] != pytest.approx(plain.history["loss"][0], 1e-3)
+    recipe |= {"batch_size": 512, "weight_decay": None, "weight_average": None}
+    thinner = {"options": {"dropout": 0.0}}
+    params = parameters.merge(thin(teacher.folder, **recipe), thinner)
+    found = trained(params, dataset, tmp_path)
+    plain = trained(parameters.merge(thin(None, **recipe), thinner), dataset, tmp_path / "plain")
+    kept = {"learning_rate": 1e-9, "weight_decay": None}
+    assert kept.items() <= found.metrics["params"]["training"].items()
+    images, labels = training.Task(params, dataset, 0, ()).part("train")
+    # normalisation in training is by the batch, here all images
+    network = predecessors.network(plain.folder)
+    says = np.array(network(images[..., None].astype("float32"), training=True))
+    hard = cross_entropy(np.eye(7)[labels], says)
+    soft = cross_entropy(inference.predictor(teacher)(images), says)
+    assert plain.history["loss"][0] == pytest.approx(hard, 1e-3)
+    assert found.history["loss"][0] == pytest.approx(0.3 * hard + 0.7 * soft, 1e-3)
+
+
+def test_a_taught_training_goes_on_as_if_it_had_not_stopped(dataset, teacher, tmp_path):
+    params = thin(teacher.folder, epochs=2, progressive_resizing=[24, 48])
+    whole = trained(params, dataset, tmp_path / "whole")
+    task, folder = training._place(params, dataset, tmp_path / "stopped", 0)
+    stopped = training.Training(task, folder, lambda line: None, 1)
+    labels, weights = stopped.assemble()
+    stopped._epoch(labels, weights)
+    stopped._save_checkpoints()
+    with np.load(folder / "checkpoint.npz") as kept:
+        assert sum(name.startswith("variable_") for name in kept) == len(stopped._variables())
+    teachers = {id(v) for network in stopped.teachers for v in network.variables}
+    assert not teachers & {id(variable) for variable in stopped._variables()}
+    again = trained(params, dataset, tmp_path / "stopped")
+    assert again.history["loss"].tolist() == whole.history["loss"].tolist()
 
 
 def test_a_model_as_teacher_is_the_run_that_its_folder_names(teacher):
@@ -243,10 +296,10 @@ def test_what_cannot_be_built_on_is_refused_before_anything_runs(model, training
 
 
 def test_a_recorded_run_that_builds_on_another_is_not_taken_for_cut(tmp_path):
-    told = {"run": "fer_net/seed_0", "sha256": "0" * 64}
-    teacher = {"distillation": {"teacher": told, "weight": 0.7}}
-    run = make_run(tmp_path, "fer_net_distilled", start_from=told, **teacher)
-    assert claims.shortened([run]) == []
-    other = {"start_from": told | {"run": "deep_cnn/seed_0"}}
-    run = make_run(tmp_path, "fer_net_distilled", **other, **teacher)
-    assert claims.shortened([run]) == ["FER-Net, distilled"]
+    def shortened(by):
+        told = {"run": by, "sha256": "0" * 64}
+        teacher = {"distillation": {"teacher": told, "weight": 0.9}}
+        return claims.shortened([make_run(tmp_path, "fer_net_distilled", **teacher)])
+
+    assert shortened("fer_net_large/seed_0") == []
+    assert shortened("deep_cnn/seed_0") == ["FER-Net, distilled"]

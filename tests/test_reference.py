@@ -547,6 +547,8 @@ def test_costs_count_the_first_seed_with_grid_and_shared_epochs_once(tmp_path):
     runs[3].metrics["timing"]["stages"]["grid"] = 60.0
     runs.append(make_run(tmp_path, "light_cnn", history={"epoch": []}))
     runs[4].metrics["model"]["members"] = {}  # an ensemble's time is that of its members
+    runs.append(make_run(tmp_path, "deep_cnn", history=shared))
+    runs[5].metrics["environment"]["device"] = "NVIDIA H100"
     assert reference.costs(runs) == {"basic_cnn": 9.0, "hog_svm": 61.0}
 
 

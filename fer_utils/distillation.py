@@ -19,15 +19,16 @@ def teachers(settled: dict[str, Any], data: str, protocol: str) -> list[keras.Mo
     if settled["teacher"]["file"] in predecessors.FILES:
         return [_in_precision(predecessors.network(place))]
     members = inference.members(results.read_run(place))
-    return [_in_precision(inference.network(run)) for run in members]
+    return [_in_precision(predecessors.network(run.folder)) for run in members]
 
 
 def taught(student: keras.Model, teachers: list[keras.Model], weight: float) -> Any:
     """A layer of images (n, 48, 48, 1) to the student's probabilities, for training it.
 
     In training it adds a loss: `weight` times the cross-entropy between the mean of the teachers'
-    probabilities and the student's. Both see the same augmented images (Beyer et al. 2022, there
-    called consistent teaching; the loss is that of Hinton et al. 2015 at temperature 1).
+    probabilities and the student's, without class weights. Both see the same augmented images
+    (Beyer et al. 2022, there called consistent teaching; the loss is that of Hinton et al. 2015 at
+    temperature 1); a student that trains on smaller ones scales them itself.
     """
     import keras
     from keras import ops
@@ -45,6 +46,7 @@ def taught(student: keras.Model, teachers: list[keras.Model], weight: float) -> 
                 told = sum(teacher(images, training=False) for teacher in self.teachers)
                 told = ops.stop_gradient(told) / len(self.teachers)
                 apart = ops.categorical_crossentropy(told, ops.cast(said, "float32"))
+                self._clear_losses()  # of another device, which shares this layer
                 self.add_loss(weight * ops.mean(apart))
             return said
 
@@ -58,12 +60,7 @@ def _in_precision(network: keras.Model) -> keras.Model:
     """A finished network, whose probabilities stay float32, as fast as the one that learns."""
     import keras
 
-    def into(network: keras.Model) -> None:
-        for layer in network.layers:
-            if isinstance(layer, keras.Model):
-                into(layer)
-            elif layer.name != "probabilities":
-                layer.dtype_policy = keras.config.dtype_policy()
-
-    into(network)
+    for layer in network.layers:
+        if layer.name != "probabilities":
+            layer.dtype_policy = keras.config.dtype_policy()
     return layers.fuse(network)

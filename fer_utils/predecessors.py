@@ -62,7 +62,11 @@ def _settled(id: str, key: str, asked: str, study: str | Path, seed: int) -> dic
         selected = any(map(_selected, (record, *_members(place, record))))
     except (OSError, ValueError, KeyError, TypeError):
         run, file, members, selected = "", "", None, True
-    if not file and not (members and key != "start_from"):
+    if not file and members and key != "start_from":
+        folders = [place.parents[2] / member for member in members]
+        if lacking := [one for one in folders if not any((one / name).is_file() for name in FILES)]:
+            raise ParameterError(f"{told}, an ensemble, but {lacking[0]} holds no network of it")
+    elif not file:
         kind = "network" if key == "start_from" else "network or ensemble"
         raise ParameterError(f"{told}, but {place} holds no finished {kind}")
     content = [(place / name).read_bytes() for name in ("metrics.json", file) if name]

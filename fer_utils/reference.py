@@ -238,7 +238,7 @@ def costs(runs: list[Run]) -> dict[str, float]:
 
 
 def choose(names: list[str], data: dict[str, Any], folder: Path = FOLDER) -> list[str]:
-    """The models to check: those asked for, or the network that is soonest trained again.
+    """The models to check: those asked for, or the network that a processor trained soonest.
 
     `data` is the provenance of the images at hand. ParameterError for a model that the reference
     does not have, or for other images than its own.
@@ -246,8 +246,7 @@ def choose(names: list[str], data: dict[str, Any], folder: Path = FOLDER) -> lis
     runs = read(folder)
     # one that builds on another is not repeated by itself
     alone = [run for run in runs if not [*lineage.named(run.metrics["params"]["training"])]]
-    networks = [run for run in alone if run.metrics["model"]["epochs_run"]] or runs
-    seconds = costs(networks)
+    seconds = costs([run for run in alone if run.metrics["model"]["epochs_run"]] or runs)
     known = sorted({run.metrics["run_id"] for run in runs})
     for name in names:
         if name not in known:
@@ -259,6 +258,10 @@ def choose(names: list[str], data: dict[str, Any], folder: Path = FOLDER) -> lis
             f"{data['source']}: not the images of the reference (sha256 of all pixels "
             f"{data['pixels_sha256'][:12]}..., the reference has {wanted[:12]}...); give the whole "
             f"FER2013 as it was there, {made_on['kind']}: {made_on['source']}"
+        )
+    if not names and not seconds:
+        raise ParameterError(
+            f"--check-reference: name a model (--only); there are {', '.join(known)}"
         )
     return names or [min(seconds, key=seconds.__getitem__)]
 

@@ -233,7 +233,7 @@ def show_plan(plan: list[tuple[str, str]], costs: dict[str, float]) -> None:
         seconds += cost or 0
         print(f"  {name:<32} {reason}" + (f"; trained in {_minutes(cost)}" if cost else ""))
     if seconds:
-        lacking = f"; of {', '.join(unknown)} it has none" if unknown else ""
+        lacking = f"; of {', '.join(unknown)} it has none by a processor" if unknown else ""
         print(f"\nThe times are those of results/reference, {_minutes(seconds)} in all{lacking}.")
 
 

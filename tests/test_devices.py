@@ -109,6 +109,36 @@ def test_devices_that_share_a_batch_keep_one_average_in_normalisation(tmp_path):
     assert int(count) > 4 and same == "True", done.stderr
 
 
+TAUGHT = """
+import sys
+from fer_utils import datasets, devices, parameters, training
+
+def run(folder, count, teacher=None):
+    told = teacher and {"teacher": str(teacher), "weight": 0.7}
+    recipe = {"epochs": 1, "train_limit": 256, "learning_rate": 1e-9, "augmentation": None}
+    recipe |= {"views": None, "weight_average": None, "distillation": told}
+    options = {"filters": [4, 4], "dropout": 0.0}
+    params = parameters.model("fer_net", None, options=options, **recipe)
+    return training.run(params, dataset, f"{sys.argv[1]}/{folder}", say=str, count=count)
+
+devices.start()
+dataset = datasets.load("synthetic:n=400,seed=1")
+teacher = run("teacher", 2).folder
+print(*(run(f"of {count}", count, teacher).history["loss"][0] for count in (1, 2)))
+"""
+
+
+def test_two_devices_tell_the_loss_of_a_taught_network_that_one_tells(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", TAUGHT, str(tmp_path)],
+        cwd=parameters.ROOT, capture_output=True, text=True,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    one, two = map(float, done.stdout.split()[-2:])
+    assert two == pytest.approx(one, rel=0.03)  # each device normalises by its part of the batch
+
+
 GROWING = """
 import sys
 from pathlib import Path

@@ -262,6 +262,15 @@ def test_an_ensemble_is_no_start(teacher):
         predecessors.settle(params, study)
 
 
+def test_an_ensemble_that_lacks_a_member_s_network_is_no_teacher(teacher, tmp_path):
+    study = tmp_path / "study"
+    shutil.copytree(teacher.folder.parents[2], study)
+    (study / "runs/fer_net/seed_1/model.keras").unlink()
+    message = "an ensemble, but .*fer_net/seed_1 holds no network of it"
+    with pytest.raises(parameters.ParameterError, match=message):
+        predecessors.settle(thin(study / "runs/fer_net_ensemble/seed_0"), study)
+
+
 def test_a_model_to_start_from_is_the_run_of_the_same_seed_and_a_teacher_may_be_the_first(teacher):
     study = teacher.folder.parents[2]
     told = {"start_from": "fer_net", "distillation": {"teacher": "fer_net", "weight": 0.7}}

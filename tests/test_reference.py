@@ -577,6 +577,17 @@ def test_the_fastest_network_is_checked_where_none_is_named(small, tmp_path):
     assert reference.choose([], data, small) == ["deep_cnn"]
 
 
+def test_a_reference_from_gpus_alone_asks_which_model_to_check(small):
+    (path,) = small.glob("runs/*/seed_0/metrics.json")
+    record = json.loads(path.read_text())
+    record["environment"]["device"] = "NVIDIA H100"
+    path.write_text(json.dumps(record))
+    data = {"pixels_sha256": "a" * 64, "source": "fer2013.csv"}
+    with pytest.raises(ParameterError, match="name a model .*; there are basic_cnn"):
+        reference.choose([], data, small)
+    assert reference.choose(["basic_cnn"], data, small) == ["basic_cnn"]
+
+
 def test_costs_count_the_first_seed_with_grid_and_shared_epochs_once(tmp_path):
     shared = {"epoch": [1, 2], "loss": [1.0, 0.5], "seconds": [4.0, 3.0]}
     further = {"epoch": [1, 2], "loss": [1.0, 0.6], "seconds": [4.0, 2.0]}

@@ -120,8 +120,6 @@ def test_labels_and_teacher_share_the_loss_of_a_training(dataset, teacher, tmp_p
     params = parameters.merge(thin(teacher.folder, **recipe), thinner)
     found = trained(params, dataset, tmp_path)
     plain = trained(parameters.merge(thin(None, **recipe), thinner), dataset, tmp_path / "plain")
-    kept = {"learning_rate": 1e-9, "weight_decay": None}
-    assert kept.items() <= found.metrics["params"]["training"].items()
     images, labels = training.Task(params, dataset, 0, ()).part("train")
     # normalisation in training is by the batch, here all images
     network = predecessors.network(plain.folder)

@@ -152,6 +152,31 @@ def spread(count: int) -> Iterator[None]:
             yield
 
 
+def batches(inputs: Any, targets: Any = None, weights: Any = None, *, size: int) -> dict[str, Any]:
+    """Arguments of Keras' fit() or predict() for arrays in their order, `size` images a batch.
+
+    Keras wraps arrays in a tf.data pipeline whose autotuning thread polls with a period of up to
+    60 s, and the end of fit() waits for its next poll; the pipeline here has no such thread.
+    """
+    if _on_jax():  # has no tf.data in between
+        told = {"x": inputs, "y": targets, "sample_weight": weights, "batch_size": size}
+        return {key: value for key, value in told.items() if value is not None}
+    import tensorflow as tf
+
+    inputs = tuple(inputs) if isinstance(inputs, list) else inputs
+    weights = None if weights is None else np.asarray(weights, "float32")
+    told = tuple(part for part in (inputs, targets, weights) if part is not None)
+    arrays = tf.nest.map_structure(tf.convert_to_tensor, told)
+    count = len(tf.nest.flatten(arrays)[0])
+    dataset = tf.data.Dataset.range(0, count, size).map(
+        lambda start: tf.nest.map_structure(lambda array: array[start : start + size], arrays)
+    )
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return {"x": dataset.prefetch(2).with_options(options)}
+
+
 def array(variable: Any) -> np.ndarray:
     """The value of a Keras variable, also of one that several devices hold."""
     value = variable.value

@@ -37,7 +37,7 @@ def feature_maps(network: Any, image: np.ndarray, layers: list[str]) -> dict[str
     devices.quiet()
     outputs = [network.get_layer(name).output for name in layers]
     probe = keras.Model(network.inputs, outputs)
-    maps = probe.predict(image[None, ..., None], verbose=0)
+    maps = probe.predict_on_batch(image[None, ..., None])
     maps = maps if isinstance(maps, list) else [maps]
     return dict(zip(layers, (found[0] for found in maps), strict=True))
 

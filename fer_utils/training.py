@@ -400,9 +400,11 @@ class Training:
         size = self._resize(number)
         start = time.perf_counter()
         logs = self.trainer.fit(
-            *self._lesson(order, labels, np.random.default_rng([self.seed, 3, number])),
-            sample_weight=None if weights is None else weights[order],
-            batch_size=self.recipe["batch_size"],
+            **devices.batches(
+                *self._lesson(order, labels, np.random.default_rng([self.seed, 3, number])),
+                None if weights is None else weights[order],
+                size=self.recipe["batch_size"],
+            ),
             shuffle=False,
             verbose=0,
         ).history
@@ -464,7 +466,7 @@ class Training:
         if self.recipe["mixing"]:
             alone = np.tile(np.array([1, 0, 0, 0, 0], np.float32), (len(places), 1))
             places = [places, places, alone]
-        probabilities = self.trainer.predict(places, batch_size=batch, verbose=0)
+        probabilities = self.trainer.predict(**devices.batches(places, size=batch), verbose=0)
         probabilities = probabilities[: len(labels)]
         return {
             "val_loss": evaluation.nll(labels, probabilities),
@@ -479,16 +481,15 @@ class Training:
         return [*state, *self.trainer.optimizer.variables]
 
     def _predicted(self, network: Any, part: np.ndarray) -> np.ndarray:
-        inputs = self._inputs(self.task.dataset.images[part])
-        return network.predict(inputs, batch_size=EVALUATION_BATCH, verbose=0)
+        return self._answers(network, self.task.dataset.images[part])
 
     def _predicted_from_views(self, network: Any, part: np.ndarray) -> np.ndarray:
         views = augment.views(self.task.dataset.images[part], **self.recipe["views"])
-        seen = (
-            network.predict(self._inputs(view), batch_size=EVALUATION_BATCH, verbose=0)
-            for view in views
-        )
-        return sum(seen) / len(views)
+        return sum(self._answers(network, view) for view in views) / len(views)
+
+    def _answers(self, network: Any, images: np.ndarray) -> np.ndarray:
+        inputs = devices.batches(self._inputs(images), size=EVALUATION_BATCH)
+        return network.predict(**inputs, verbose=0)
 
     def _save_checkpoints(self) -> None:
         """One for each course; those that part from the training's own go no further here."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_utils import cache, quality
+from fer_utils import cache, devices, quality
 from fer_utils.parameters import ROOT, ParameterError, merge
 
 IMAGENET = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -212,7 +212,7 @@ def _computed(base: Any, images: np.ndarray) -> np.ndarray:
     # every batch of one size, so that each image is computed in the same way
     padding = np.repeat(images[:1], -len(images) % BATCH, axis=0)
     whole = np.concatenate([images, padding])[..., None]
-    return base.predict(whole, batch_size=BATCH, verbose=0)[: len(images)]
+    return base.predict(**devices.batches(whole, size=BATCH), verbose=0)[: len(images)]
 
 
 def _kept(place: Path | None, width: int) -> tuple[np.ndarray, np.ndarray]:

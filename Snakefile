@@ -111,20 +111,12 @@ def finished(*models):
     return [run for run in RUNS if run.split("/")[1] in models]
 
 
-def before(wildcards):
-    """What a network's run builds on: of each such model the run of its seed, or else all."""
-    found = map(finished, settings.models_before(config["complete"][wildcards.model]))
-    of_seed = f"/seed_{wildcards.seed}/"
-    return [run for runs in found for run in [r for r in runs if of_seed in r] or runs]
-
-
 rule train:
     input:
         notebook=notebook("04_train"),
         model=f"{workflow.basedir}/params/models/{{model}}.yaml",
         claims=f"{workflow.basedir}/params/claims.yaml",
         code=code("04_train"),
-        before=before,
     output:
         # the run's other files are not listed: Snakemake removes the outputs of a failed job, and
         # a trained network must outlive a failing figure

@@ -138,33 +138,6 @@ def layer(
     return RandomAugmentation()
 
 
-def resizing() -> Any:
-    """Keras layer that scales images (n, 48, 48, 1) to its `size` in pixels, 48 at first.
-
-    In training alone, float32 out. After a change of `size` training needs to be traced anew. For
-    progressive resizing, on images that grow over the epochs (after Tan and Le 2021).
-    """
-    import keras
-    from keras import ops
-
-    class Resizing(keras.layers.Layer):
-        def __init__(self) -> None:
-            super().__init__(dtype="float32", autocast=False, name="resizing")
-            self.size = 48
-
-        def call(self, images: Any, training: bool = False) -> Any:
-            images = ops.cast(images, "float32")
-            if not training or self.size == 48:
-                return images
-            sides = (self.size, self.size)
-            return ops.image.resize(images, sides, interpolation="bilinear", antialias=True)
-
-        def compute_output_shape(self, shape: Any) -> Any:
-            return (shape[0], None, None, shape[-1])
-
-    return Resizing()
-
-
 def views(
     images: np.ndarray, shift: int = 0, rotation: float = 0, zoom: float = 0
 ) -> list[np.ndarray]:

@@ -9,9 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from fer_utils import lineage, significance
+from fer_utils import significance
 from fer_utils.evaluation import accuracy_interval
-from fer_utils.parameters import PARAMS, ParameterError, check, merge, model, names, read_yaml
+from fer_utils.parameters import (
+    PARAMS,
+    ParameterError,
+    check,
+    merge,
+    model,
+    names,
+    read_yaml,
+    used,
+)
 from fer_utils.results import ResultError, Run
 
 COLUMNS = [
@@ -28,7 +37,6 @@ HAS_ONE_RIGHT_VALUE = (
     "epochs", "best_epoch", "validation_above_training", "easiest", "hardest",
 )  # fmt: skip
 OF_PREDICTIONS = ("loss", "above")
-EVEN = ("oversample", "undersample", "augment")  # balancings that give as many of each class
 RESAMPLES = 1000
 SECTIONS = {"papers": dict, "needs": dict, "images": dict, "claims": list, "test_set": list}
 
@@ -232,11 +240,7 @@ def not_fer2013(totals: dict[str, int]) -> str:
 
 
 def _recipe(of: dict[str, Any]) -> dict[str, Any]:
-    # an earlier record lacks the parameters that came later, which its recipe leaves off
-    training = {key: value for key, value in of["training"].items() if value is not None}
-    # a record has the very run that another one built on, a parameter file its model
-    training = lineage.replaced(training, lambda _, told: lineage.model_of(told))
-    return {**training, "weights": None, "options": of.get("options") or {}}
+    return {**used(of["training"]), "weights": None, "options": of.get("options") or {}}
 
 
 def shortened(runs: list[Run]) -> list[str]:
@@ -382,7 +386,7 @@ def _training(claim: dict[str, Any], run: Run) -> Measured:
     protocol = run.metrics["protocol"]
     score, where = run.metrics["scores"][protocol["train"]], protocol["train"]
     saved = score["nll" if column == "loss" else column]
-    if column == "accuracy" and run.metrics["params"]["training"]["balance"] in EVEN:
+    if column == "accuracy" and run.metrics["params"]["training"]["balance"] == "augment":
         saved = float(np.mean([each["recall"] for each in score["per_class"].values()]))
         where += " (mean recall, as it was trained on as many of each class)"
     of = (

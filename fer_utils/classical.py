@@ -15,22 +15,6 @@ from fer_utils import datasets, results
 from fer_utils.parameters import ParameterError
 from fer_utils.protocol import Task
 
-CODE = (
-    "cache",
-    "classical",
-    "datasets",
-    "evaluation",
-    "faces",
-    "fer2013",
-    "images",
-    "lineage",
-    "parameters",
-    "protocol",
-    "quality",
-    "sources",
-    "synthetic",
-    "tables",
-)
 CELL = 8  # pixels a side of the cells of both descriptors
 FILE = "model.joblib"
 
@@ -164,12 +148,15 @@ def run(
     Each entry of the grid is fitted on at most `grid_limit` training images and scored on the
     validation split; the best one is fitted on all of them. `history` of the run is the grid.
     """
-    task = Task(params, dataset, seed, CODE)
+    task = Task(params, dataset, seed)
     folder = results.run_folder(study, params["id"], seed, params["protocol"])
     with results.locked(folder):
         finished = task.finished(folder, FILE)
         if finished:
-            say(f"finished run of the same parameters, data, code and seed: {folder.name}")
+            say(
+                "finished run of the same parameters, data, seed and training version: "
+                f"{folder.name}"
+            )
             return finished
         start = time.perf_counter()
         grid = _search(task, say)

@@ -1,4 +1,4 @@
-"""What a network is computed on: precision that the device is fast in, and several devices."""
+"""What a network is computed on: backend, device, and the precision that it is fast in."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def start() -> None:
     # TensorFlow takes oneDNN by itself only with AVX512-VNNI; with AVX2 alone it is faster, too
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with silence():  # TensorFlow prints some notes at any level
-        import keras  # noqa: F401  (computing would fix the number of devices)
+        import keras  # noqa: F401
 
 
 @contextlib.contextmanager
@@ -122,36 +122,6 @@ def exact() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def spread(count: int) -> Iterator[None]:
-    """Networks made in the block are trained in it on `count` devices, a share of a batch on each.
-
-    GPUs where there are any, else processors; on TensorFlow a processor is split for it, which
-    shows that it works and makes nothing faster. ParameterError if there are fewer devices.
-    """
-    if count == 1:
-        yield
-    elif _on_jax():
-        import jax
-        import keras
-
-        chosen = _enough(jax.devices(), count)
-        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=chosen))
-        try:
-            yield
-        finally:
-            keras.distribution.set_distribution(None)
-    else:
-        import tensorflow as tf
-
-        if not tf.config.list_physical_devices("GPU"):
-            _split_processor(count)
-        kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
-        chosen = _enough(tf.config.list_logical_devices(kind), count)
-        with tf.distribute.MirroredStrategy([device.name for device in chosen]).scope():
-            yield
-
-
 def batches(inputs: Any, targets: Any = None, weights: Any = None, *, size: int) -> dict[str, Any]:
     """Arguments of Keras' fit() or predict() for arrays in their order, `size` images a batch.
 
@@ -173,33 +143,12 @@ def batches(inputs: Any, targets: Any = None, weights: Any = None, *, size: int)
     )
     options = tf.data.Options()
     options.autotune.enabled = False
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return {"x": dataset.prefetch(2).with_options(options)}
 
 
 def array(variable: Any) -> np.ndarray:
-    """The value of a Keras variable, also of one that several devices hold."""
-    value = variable.value
-    if _on_jax():
-        return np.array(value)
-    if hasattr(value, "values"):  # one for each device, all the same (layers.py sees to averages)
-        value = value.values[0]
-    return value.numpy()
-
-
-def _enough(devices: list[Any], count: int) -> list[Any]:
-    if count > len(devices):
-        raise ParameterError(f"--devices is {count} but there are {len(devices)} here")
-    return devices[:count]
-
-
-def _split_processor(count: int) -> None:
-    import tensorflow as tf
-
-    processor = tf.config.list_physical_devices("CPU")[0]
-    with contextlib.suppress(RuntimeError):  # TensorFlow runs already: what there is must do
-        parts = [tf.config.LogicalDeviceConfiguration()] * count
-        tf.config.set_logical_device_configuration(processor, parts)
+    """A copy of the value of a Keras variable."""
+    return np.array(variable.value) if _on_jax() else variable.value.numpy()
 
 
 def _on_jax() -> bool:

@@ -13,8 +13,6 @@ from fer_utils.datasets import Dataset
 from fer_utils.protocol import Task
 from fer_utils.results import NOTEBOOK_STUDY, VIEWS
 
-CODE = ("datasets", "ensemble", "evaluation", "protocol", "quality")
-
 
 def members(params: dict[str, Any], dataset: Dataset, study: str | Path) -> list[results.Run]:
     """The finished runs, all seeds, of the networks that a parameter file names.
@@ -22,7 +20,7 @@ def members(params: dict[str, Any], dataset: Dataset, study: str | Path) -> list
     Those of the common protocol on these images in this order; ResultError if there are fewer than
     two. In the folder of notebooks that are opened by themselves two short ones are made instead.
     """
-    names, data = params["members"], Task(params, dataset, 0, CODE).identity["data"]
+    names, data = params["members"], Task(params, dataset, 0).identity["data"]
 
     def finished() -> list[results.Run]:
         return [
@@ -60,7 +58,7 @@ def run(params: dict[str, Any], dataset: Dataset, study: str | Path, seed: int =
     ResultError if there are too few members or if they were not trained on the same images.
     """
     found = members(params, dataset, study)
-    task = Task(params, dataset, seed, CODE)
+    task = Task(params, dataset, seed)
     splits = list(dict.fromkeys(task.names.values()))
     views = [name + VIEWS for name in splits]
     counts = {run.metrics["model"].get("views") for run in found}
@@ -86,7 +84,7 @@ def run(params: dict[str, Any], dataset: Dataset, study: str | Path, seed: int =
             "images_per_second": float(np.median([each["images_per_second"] for each in timing])),
             "stages": {},
         },
-        engine={key: engine[key] for key in ("backend", "precision", "device", "devices")},
+        engine={key: engine[key] for key in ("backend", "precision", "device")},
     )
     chosen_by = {run.metrics["protocol"]["selected_on"] for run in found}
     chosen_by = " and ".join(sorted(rule for rule in chosen_by if not rule.startswith("nothing")))

@@ -1,4 +1,4 @@
-"""Finished networks as TensorFlow Lite files, checked against the probabilities on record."""
+"""Finished networks as TensorFlow Lite files with int8 weights, compared with the record."""
 
 from __future__ import annotations
 
@@ -17,50 +17,11 @@ from fer_utils.datasets import Dataset
 if TYPE_CHECKING:
     import keras
 
-FILE, RECORD = "model.tflite", "export.json"
-INT8_FILE, INT8_RECORD = "model_int8.tflite", "export_int8.json"
-TOLERANCE = 1e-3  # of a probability
+FILE, RECORD = "model_int8.tflite", "export_int8.json"
 BATCH = 256
 
 
 def export(run: results.Run, dataset: Dataset) -> dict[str, Any]:
-    """Write a run's network as model.tflite with export.json, or present what is there.
-
-    The record: sizes in bytes, and on every image of the split that the run's protocol tests on,
-    how many predictions are the recorded ones and the largest difference of a probability.
-    ResultError if a probability moves by more than 1e-3.
-    """
-    record = read(run)
-    if record:
-        return record
-    from fer_utils import inference
-
-    content = converted(inference.network(run))
-    recorded = run.predictions(run.metrics["protocol"]["test"])
-    probabilities = predictor(content)(dataset.images[recorded["index"]])
-    same = probabilities.argmax(axis=1) == recorded["probabilities"].argmax(axis=1)
-    record = {
-        "format": "TensorFlow Lite, float32",
-        "source_sha256": _source(run),
-        "bytes": len(content),
-        "keras_bytes": (run.folder / "model.keras").stat().st_size,
-        "split": run.metrics["protocol"]["test"],
-        "n": len(same),
-        "same_prediction": int(same.sum()),
-        "largest_difference": float(np.abs(probabilities - recorded["probabilities"]).max()),
-    }
-    if record["largest_difference"] > TOLERANCE:
-        raise results.ResultError(
-            f"{run.folder / FILE}: not written; probabilities differ from the network's by up to "
-            f"{record['largest_difference']:.1g} where {TOLERANCE:g} is allowed"
-        )
-    with results.replacing(run.folder / FILE) as temporary:
-        temporary.write_bytes(content)
-    results.write_text(run.folder / RECORD, json.dumps(record, indent=1) + "\n")
-    return record
-
-
-def quantize(run: results.Run, dataset: Dataset) -> dict[str, Any]:
     """Write a run's network with int8 weights as model_int8.tflite, with export_int8.json.
 
     Dynamic-range quantisation: a scale for each filter, activations in float32. The record: size in
@@ -69,7 +30,7 @@ def quantize(run: results.Run, dataset: Dataset) -> dict[str, Any]:
     """
     from fer_utils import inference
 
-    content = converted(inference.network(run), int8=True)
+    content = converted(inference.network(run))
     predict = predictor(content)
     record: dict[str, Any] = {
         "format": "TensorFlow Lite, int8 weights",
@@ -87,20 +48,19 @@ def quantize(run: results.Run, dataset: Dataset) -> dict[str, Any]:
             "accuracy_float32": float((before == recorded["labels"]).mean()),
             "same_prediction": int((after == before).sum()),
         }
-    with results.replacing(run.folder / INT8_FILE) as temporary:
+    with results.replacing(run.folder / FILE) as temporary:
         temporary.write_bytes(content)
-    results.write_text(run.folder / INT8_RECORD, json.dumps(record, indent=1) + "\n")
+    results.write_text(run.folder / RECORD, json.dumps(record, indent=1) + "\n")
     return record
 
 
 def read(run: results.Run) -> dict[str, Any] | None:
-    """The record of a run's model.tflite; None if there is none of the network as it is now."""
-    return _record(run, FILE, RECORD)
-
-
-def read_int8(run: results.Run) -> dict[str, Any] | None:
     """The record of model_int8.tflite; None if there is none of the network as it is now."""
-    return _record(run, INT8_FILE, INT8_RECORD)
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        record = json.loads((run.folder / RECORD).read_text(encoding="utf-8"))
+        if (run.folder / FILE).is_file() and record["source_sha256"] == _source(run):
+            return record
+    return None
 
 
 def possible() -> bool:
@@ -108,14 +68,6 @@ def possible() -> bool:
     import keras
 
     return keras.backend.backend() == "tensorflow"
-
-
-def _record(run: results.Run, file: str, name: str) -> dict[str, Any] | None:
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        record = json.loads((run.folder / name).read_text(encoding="utf-8"))
-        if (run.folder / file).is_file() and record["source_sha256"] == _source(run):
-            return record
-    return None
 
 
 def _source(run: results.Run) -> str:
@@ -152,8 +104,8 @@ def predictor(content: str | Path | bytes) -> Callable[[np.ndarray], np.ndarray]
     return predict
 
 
-def converted(network: keras.Model, int8: bool = False) -> bytes:
-    """A network in the form of TensorFlow Lite, on request with int8 weights.
+def converted(network: keras.Model) -> bytes:
+    """A network in the form of TensorFlow Lite with int8 weights.
 
     From pixels float32 (n, 48, 48, 1) to probabilities.
     """
@@ -168,6 +120,5 @@ def converted(network: keras.Model, int8: bool = False) -> bytes:
     with devices.silence():
         # frozen, it needs no variables: an empty module spares saving the network's once more
         converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
-        if int8:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
         return converter.convert()

@@ -68,26 +68,22 @@ def speeds(
     runs: list[Run],
     images: np.ndarray,
     seconds: float = 1.0,
-    int8: bool = False,
     batches: Sequence[int] = BATCHES,
 ) -> pd.DataFrame:
     """Images per second and file size of each run, one after the other on the same images.
 
-    A row for each form of a run, as it was saved and as it was exported, on request also with int8
-    weights; a column `batch_N` for each batch size N, the median of the calls, at most 25, that
-    `seconds` allow after a first one, which is not counted. ValueError for a batch that is not 1 to
-    256 images.
+    A row for each form of a run, as it was saved and as it was exported; a column `batch_N` for
+    each batch size N, the median of the calls, at most 25, that `seconds` allow after a first one,
+    which is not counted. ValueError for a batch that is not 1 to 256 images.
     """
     if not all(1 <= batch <= max(BATCHES) for batch in batches):
         raise ValueError(f"batch sizes are {list(batches)} but must be 1 to {max(BATCHES)}")
     rows = []
     for run in runs:
-        exported, small = export.read(run), int8 and export.read_int8(run)
         for form, name, there in (
             ("Keras", "model.keras", (run.folder / "model.keras").is_file()),
             ("scikit-learn", "model.joblib", (run.folder / "model.joblib").is_file()),
-            ("TensorFlow Lite", export.FILE, exported),
-            ("TensorFlow Lite, int8", export.INT8_FILE, small),
+            ("TensorFlow Lite, int8", export.FILE, export.read(run)),
         ):
             if not there:
                 continue

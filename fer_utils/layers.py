@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from fer_utils.parameters import ParameterError
-
 
 def held(images: np.ndarray) -> Any:
     """A Keras layer from places int32 (n,) to images (n, ...), which go to the device once."""
@@ -56,34 +54,11 @@ def fuse(network: Any) -> Any:
     return copy
 
 
-def behind(resizing: Any, network: Any) -> Any:
-    """A network's own layers and weights behind a layer that changes the size of its images.
-
-    ParameterError for a network whose layers fix the size: with Flatten, or a Resizing of its own.
-    """
-    import keras
-
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.Flatten | keras.layers.Resizing):
-            raise ParameterError(
-                f"{network.name}: `training.progressive_resizing` is for networks that take "
-                f"images of any size; this one has a {type(layer).__name__} layer"
-            )
-    images = keras.Input((None, None, network.input_shape[-1]))
-    of_any_size = keras.models.clone_model(network, images, clone_function=lambda layer: layer)
-    return keras.Sequential([keras.Input(network.input_shape[1:]), resizing, of_any_size])
-
-
 def _fused_class() -> Any:
     import keras
     import tensorflow as tf
 
     class FusedBatchNormalization(keras.layers.BatchNormalization):
-        def add_weight(self, *args: Any, **kwargs: Any) -> Any:
-            if not kwargs.get("trainable", True):  # devices that share a batch keep one average
-                kwargs["aggregation"] = "mean"
-            return super().add_weight(*args, **kwargs)
-
         def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
             rank = len(inputs.shape)
             if rank != 4 or self.axis not in (-1, 3) or not (self.scale and self.center):

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import sys
 from collections.abc import Callable
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fer_utils.parameters import ParameterError
@@ -83,17 +81,6 @@ def build(id: str, **overrides: Any) -> keras.Model:
 def describe(id: str) -> str:
     """What a builder says of itself: paper, architecture, parameters and what was left open."""
     return inspect.getdoc(_BUILDERS[id]) or ""
-
-
-@cache  # of the code that this process runs, whatever is edited meanwhile
-def source(id: str) -> str:
-    """The code that network `id` is built by: its builder and what builders share here."""
-    text = inspect.getsource(sys.modules[__name__])
-    for function in _BUILDERS.values():
-        text = text.replace(inspect.getsource(function), "")
-    text += inspect.getsource(_BUILDERS[id])
-    # the blank lines around the others would tell how many they are
-    return "\n".join(line for line in text.splitlines() if line.strip())
 
 
 def _pixels(scale: float, offset: float) -> list[keras.layers.Layer]:
@@ -359,7 +346,6 @@ def fer_net(
     filters: tuple[int, ...] = (32, 64, 128, 256),
     residuals: int = 1,
     squeeze: bool = False,
-    drop_path: float = 0.0,
     dropout: float = 0.3,
 ) -> keras.Model:
     """This study's own residual network: 1,961,639 parameters at 7 classes.
@@ -367,8 +353,7 @@ def fer_net(
     For each of `filters` a stage, with max-pool 2x2 between stages: a 3x3 convolution, then
     `residuals` residual units of two 3x3 convolutions, batch normalisation before every ReLU, no
     biases (He et al. 2016). `squeeze` weighs the channels of each residual by squeeze and
-    excitation (Hu et al. 2018), `drop_path` is the chance to leave a residual out in training
-    (stochastic depth, Huang et al. 2016). Global average pooling; dropout; softmax.
+    excitation (Hu et al. 2018). Global average pooling; dropout; softmax.
     """
     import keras
     from keras import layers
@@ -391,8 +376,6 @@ def fer_net(
                 weights = layers.Conv2D(count // 8, 1, activation="relu")(weights)
                 weights = layers.Conv2D(count, 1, activation="sigmoid")(weights)
                 inner = layers.Multiply()([inner, weights])
-            if drop_path:
-                inner = layers.Dropout(drop_path, noise_shape=(None, 1, 1, 1))(inner)
             stack = layers.Activation("relu")(layers.Add()([stack, inner]))
     stack = layers.Dropout(dropout)(layers.GlobalAveragePooling2D()(stack))
     return keras.Model(pixels, _probabilities(classes)(stack), name="fer_net")

@@ -74,11 +74,6 @@ def soft_labels(recipe: dict[str, Any]) -> bool:
     return bool(recipe["label_smoothing"] or recipe["mixing"])
 
 
-def share_of_labels(recipe: dict[str, Any]) -> float:
-    """What the labels count in the loss; the rest are a teacher's answers."""
-    return 1.0 - recipe["distillation"]["weight"] if recipe["distillation"] else 1.0
-
-
 def loss(recipe: dict[str, Any]) -> Any:
     """Cross-entropy, with the recipe's label smoothing (Szegedy et al. 2016)."""
     import keras

@@ -164,7 +164,7 @@ def _named(folder: str, kind: str, name: str) -> Path:
 
 def _check_network(content: dict[str, Any], where: str) -> None:
     """Builder, its options and the classes exist; nothing is built, no backend imported."""
-    from fer_utils import datasets, images, lineage, models
+    from fer_utils import datasets, images, models
 
     try:
         if "builder" in content:
@@ -181,38 +181,10 @@ def _check_network(content: dict[str, Any], where: str) -> None:
     if training.get("mixing") and training.get("balance") == "class_weights":
         raise ParameterError(f"{where}: `training.balance` is class_weights, but `training.mixing` "
                              "makes images of two classes; leave one out")  # fmt: skip
-    for key in ("early_stopping", "reduce_lr"):
-        if training.get("progressive_resizing") and training.get(key):
-            raise ParameterError(f"{where}: `training.{key}` watches scores at the images' full "
-                                 "size, which say little before `training.progressive_resizing` "
-                                 "gets there; leave one out")  # fmt: skip
-    for key, name in lineage.named(training):
-        _check_predecessor(content, where, key, name)
-    if training.get("start_from") and training.get("weights"):
-        raise ParameterError(f"{where}: `training.start_from` and `training.weights` both say what "
-                             "training starts from; leave one out")  # fmt: skip
     for name in content.get("classes") or []:
         if name.lower() not in images.EMOTION_FOLDERS:
             known = ", ".join(datasets.EMOTIONS)
             raise ParameterError(f"{where}: unknown class '{name}'; known are {known}")
-
-
-def _check_predecessor(content: dict[str, Any], where: str, key: str, name: Any) -> None:
-    """A model that is named by its id can be what the network builds on, under its protocol."""
-    from fer_utils import lineage
-
-    if content["protocol"] not in lineage.PARTS:
-        raise ParameterError(f"{where}: `training.{key}` is for protocols that train on all of "
-                             f"Training, {', '.join(lineage.PARTS)}, not for "
-                             f"{content['protocol']}")  # fmt: skip
-    if not isinstance(name, str) or not lineage.is_model(name):
-        return
-    if name == content["id"]:
-        raise ParameterError(f"{where}: `training.{key}` is the network itself")
-    other = read_yaml(_named("models", f"model in {where}, `training.{key}`:", name))
-    if "builder" not in other and (key == "start_from" or "members" not in other):
-        kind = "network" if key == "start_from" else "network or ensemble of networks"
-        raise ParameterError(f"{where}: `training.{key}`: {name} is no {kind}")
 
 
 def profile(name: str) -> dict[str, Any]:
@@ -242,6 +214,11 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         else:
             result[key] = copy.deepcopy(value)
     return result
+
+
+def used(training: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without what it leaves off; records have keys that are no longer known, as null."""
+    return {key: value for key, value in training.items() if value is not None}
 
 
 def model(
@@ -315,8 +292,7 @@ def _limits(profile_name: str, content: dict[str, Any], schema: str) -> list[tup
     if isinstance(shared.get("epochs"), int):  # a profile cuts; what a file asks less of stays
         shared["epochs"] = min(shared["epochs"], content["training"]["epochs"])
     layers = [(f"{where}training", {"training": shared}), *layers]
-    # where both protocols train on the same images one training serves both, uncut
-    if content["protocol"] not in ("official", "publictest", "kaggle"):
+    if content["protocol"] != "official":
         cut = {"training": layout.get("paper_protocol", {})}
         layers.append((f"{where}paper_protocol", cut))
     return layers

@@ -38,8 +38,6 @@ MODEL_COLOURS = {
     "pca_knn": "#999999",
     "hog_svm": "#555555",
     "fer_net": "#882255",
-    "fer_net_long": "#CC3377",
-    "fer_net_distilled": "#BB7799",
     "fer_net_large": "#AA4499",
     "fer_net_ensemble": "#661100",
 }

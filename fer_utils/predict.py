@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -21,7 +22,6 @@ from fer_utils import (
     commands,
     devices,
     export,
-    models,
     parameters,
     preprocess,
     pretrained,
@@ -78,8 +78,7 @@ def committed_in_int8(folder: Path) -> Callable[[np.ndarray], np.ndarray] | None
     The file is made when it is first asked for and kept in the cache, so that later no Keras is
     loaded. None where there is none yet and Keras does not run on TensorFlow, which alone converts.
     """
-    builder = models.source(pretrained.record(folder)["params"]["builder"])
-    digest = hashlib.sha256(results.code_sha256(("export", "pretrained"), builder).encode())
+    digest = hashlib.sha256(json.dumps(pretrained.record(folder)["params"]).encode())
     with contextlib.suppress(OSError):  # which loading the network tells of
         digest.update((folder / pretrained.FILE).read_bytes())
     kept = cache.cache_folder()
@@ -89,7 +88,7 @@ def committed_in_int8(folder: Path) -> Callable[[np.ndarray], np.ndarray] | None
             return export.predictor(place)
     if not export.possible():
         return None
-    content = export.converted(pretrained.network(folder), int8=True)
+    content = export.converted(pretrained.network(folder))
     if place:
         with contextlib.suppress(OSError):  # a full or read-only disk costs time alone
             with cache.replacing(place) as temporary:
@@ -110,15 +109,15 @@ def _predictor(model: str | None) -> tuple[Callable[[np.ndarray], np.ndarray], r
             return predict, run, f"{name}, int8"
         return inference.of_network(pretrained.network(committed)), run, name
     run = _chosen(model)
-    if export.read_int8(run):  # a quarter of the size, and quicker to load
-        return export.predictor(run.folder / export.INT8_FILE), run, f"{run.label}, int8 weights"
+    if export.read(run):  # a quarter of the size, and quicker to load
+        return export.predictor(run.folder / export.FILE), run, f"{run.label}, int8 weights"
     return inference.predictor(run), run, run.label
 
 
 def _described(run: results.Run, name: str) -> str:
     """The model's name, how good its network is, and what that means."""
     split = run.metrics["protocol"]["test"]
-    accuracy = (export.read_int8(run) or run.metrics["scores"])[split]["accuracy"]
+    accuracy = (export.read(run) or run.metrics["scores"])[split]["accuracy"]
     text = f"model {name}, {accuracy:.1%} of {split} right"
     if run.metrics["data"]["synthetic"]:
         text += "\ntrained on synthetic faces: what it says of a real one means nothing"

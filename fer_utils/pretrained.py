@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 RUN = parameters.ROOT / "results" / "reference" / "runs" / "fer_net" / "seed_0"
 FILE = "weights.npz"
-CODE = ("datasets", "evaluation", "pretrained", "protocol", "quality")
 
 
 def save(run: results.Run, folder: Path) -> Path:
@@ -128,14 +127,13 @@ def restore(dataset: datasets.Dataset, study: str | Path, folder: Path = RUN) ->
     committed = record(folder)
     title = f"{committed['params']['title']}, committed int8 weights"
     params, seed = committed["params"] | {"title": title}, committed["seed"]
+    params["weights_sha256"] = hashlib.sha256((folder / FILE).read_bytes()).hexdigest()
     if committed["protocol"]["classes"] != list(dataset.classes):
         raise results.ResultError(
             f"{folder}: the committed network tells {', '.join(committed['protocol']['classes'])} "
             f"apart, these images have {', '.join(dataset.classes)}: train a network on them first"
         )
-    task = Task(params, dataset, seed, CODE)
-    content = (folder / FILE).read_bytes()
-    task.identity["code"] = hashlib.sha256(task.identity["code"].encode() + content).hexdigest()
+    task = Task(params, dataset, seed)
     place = results.study_folder(study) / "pretrained"
     with results.locked(place), devices.exact():
         if run := task.finished(place, "model.keras"):
@@ -150,7 +148,6 @@ def restore(dataset: datasets.Dataset, study: str | Path, folder: Path = RUN) ->
                 "backend": keras.backend.backend(),
                 "precision": "float32",
                 "device": devices.name(),
-                "devices": 1,
             },
         )
         return results.write_run(

@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from fer_utils import datasets, evaluation, models, quality, results
+from fer_utils import datasets, evaluation, quality, results
+from fer_utils.parameters import used
 from fer_utils.results import VIEWS
+
+TRAINING_VERSION = 1  # raised by hand when training changes its numbers
 
 
 class Task:
@@ -24,9 +27,7 @@ class Task:
     that a part is equal to, else its role.
     """
 
-    def __init__(
-        self, params: dict[str, Any], dataset: datasets.Dataset, seed: int, code: tuple[str, ...]
-    ) -> None:
+    def __init__(self, params: dict[str, Any], dataset: datasets.Dataset, seed: int) -> None:
         self.params, self.recipe, self.seed = params, params["training"], seed
         results.git_commit()  # now: a training of hours must not be told to be of a later one
         self.rows = np.arange(len(dataset))
@@ -47,10 +48,7 @@ class Task:
             "params": params,
             "seed": seed,
             "data": datasets.content_sha256(dataset),
-            # a builder alone, so that one more model leaves the runs of the others what they are
-            "code": results.code_sha256(
-                code, models.source(params["builder"]) if "builder" in params else ""
-            ),
+            "training_version": TRAINING_VERSION,
         }
 
     def _names(self) -> dict[str, str]:
@@ -69,12 +67,13 @@ class Task:
             found = results.read_run(folder)
             record = found.metrics
             identity = {
-                "params": record["params"],
+                "params": _used(record["params"]),
                 "seed": record["seed"],
                 "data": record["data"]["content_sha256"],
-                "code": record["environment"]["code_sha256"],
+                "training_version": record["environment"].get("training_version"),
             }
-            if identity == self.identity and (folder / model).is_file():
+            asked = self.identity | {"params": _used(self.params)}
+            if identity == asked and (folder / model).is_file():
                 return found
         return None
 
@@ -82,12 +81,6 @@ class Task:
         """Images uint8 (n, 48, 48) and labels (n,) of "train", "validation" or "test"."""
         index = self.parts[role]
         return self.dataset.images[index], self.dataset.labels[index]
-
-    def trains_like(self, other: Task) -> bool:
-        """Do both train on the same images in the same way, whatever selects?"""
-        of_protocol = {"protocol": None}
-        same = np.array_equal(self.rows[self.parts["train"]], other.rows[other.parts["train"]])
-        return same and self.params | of_protocol == other.params | of_protocol
 
     def predictions(
         self,
@@ -156,7 +149,7 @@ class Task:
             "environment": {
                 **results.environment(),
                 **engine,
-                "code_sha256": self.identity["code"],
+                "training_version": TRAINING_VERSION,
             },
             "timing": {
                 **timing,
@@ -175,6 +168,10 @@ class Task:
         if not monitors:
             return "nothing, the last epoch is kept"
         return f"{' and '.join(monitors)} of {self.names['validation']}"
+
+
+def _used(params: dict[str, Any]) -> dict[str, Any]:
+    return params | {"training": used(params["training"])}
 
 
 def _peak_memory_mb() -> int:

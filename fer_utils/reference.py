@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from fer_utils import claims, commands, export, lineage, plots, pretrained, results
+from fer_utils import claims, commands, export, plots, pretrained, results
 from fer_utils.parameters import ROOT, ParameterError, model, standard_models
 from fer_utils.results import Run
 
@@ -87,9 +87,9 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
             shutil.copyfile(run.folder / name, place / name)
         if run.place == committed:
             pretrained.save(run, place)
-        (place / export.INT8_RECORD).unlink(missing_ok=True)
-        if record := export.read_int8(run):
-            results.write_text(place / export.INT8_RECORD, json.dumps(record, indent=1) + "\n")
+        (place / export.RECORD).unlink(missing_ok=True)
+        if record := export.read(run):
+            results.write_text(place / export.RECORD, json.dumps(record, indent=1) + "\n")
     here = {run.place: run for run in runs}
     runs = [here.get(run.place, run) for run in read(made)]
     verdicts, comparison = claims.verdicts(runs), results.comparison(runs)
@@ -218,23 +218,17 @@ def _seeds(rows: pd.DataFrame, column: str = "accuracy") -> str:
 def costs(runs: list[Run]) -> dict[str, float]:
     """Seconds that each model took to train, grid included, in all protocols of its first seed.
 
-    Of those trained on a processor: a GPU's seconds say little of another machine. Epochs that two
-    protocols share count once; an ensemble's time is its members', and not here.
+    Of those trained on a processor: a GPU's seconds say little of another machine. An ensemble's
+    time is its members', and not here.
     """
-    chosen = [
-        run
-        for run in _of_first_seeds(runs)
-        if "members" not in run.metrics["model"] and run.metrics["environment"]["device"] == "cpu"
-    ]
-    parts: dict[str, set[tuple[float, ...]]] = {run.metrics["run_id"]: set() for run in chosen}
-    for run in chosen:
+    seconds: dict[str, float] = {}
+    for run in _of_first_seeds(runs):
         name, timing = run.metrics["run_id"], run.metrics["timing"]
-        if run.metrics["model"]["epochs_run"]:
-            epochs = run.history[["epoch", "loss", "seconds"]]
-            parts[name] |= set(epochs.itertuples(index=False, name=None))
-        else:
-            parts[name].add((timing["training_seconds"] + timing["stages"].get("grid", 0),))
-    return {name: sum(part[-1] for part in of_model) for name, of_model in parts.items()}
+        if "members" in run.metrics["model"] or run.metrics["environment"]["device"] != "cpu":
+            continue
+        spent = timing["training_seconds"] + timing["stages"].get("grid", 0)
+        seconds[name] = seconds.get(name, 0) + spent
+    return seconds
 
 
 def choose(names: list[str], data: dict[str, Any], folder: Path = FOLDER) -> list[str]:
@@ -244,9 +238,7 @@ def choose(names: list[str], data: dict[str, Any], folder: Path = FOLDER) -> lis
     does not have, or for other images than its own.
     """
     runs = read(folder)
-    # one that builds on another is not repeated by itself
-    alone = [run for run in runs if not [*lineage.named(run.metrics["params"]["training"])]]
-    seconds = costs([run for run in alone if run.metrics["model"]["epochs_run"]] or runs)
+    seconds = costs([run for run in runs if run.metrics["model"]["epochs_run"]] or runs)
     known = sorted({run.metrics["run_id"] for run in runs})
     for name in names:
         if name not in known:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -57,7 +56,6 @@ HEADINGS = {
     "batch_1": "inference, images/s one by one",
     "batch_256": "inference, images/s by 256",
     "same_prediction": "same prediction",
-    "largest_difference": "largest difference",
     "only_first": "only first right",
     "only_second": "only second right",
     "p_holm": "p Holm",
@@ -178,16 +176,6 @@ def show(figure: Figure, path: str | Path, caption: str, folded: bool = False) -
     else:
         shown = f"<figure>{image}<figcaption>{text}</figcaption></figure>"
     display(HTML(shown))
-
-
-@cache_result  # of the code that this process runs, whatever is edited meanwhile
-def code_sha256(modules: tuple[str, ...], more: str = "") -> str:
-    """One hash over the sources of the named modules of this package, and over `more` code."""
-    digest = hashlib.sha256()
-    for module in modules:
-        digest.update((Path(__file__).parent / f"{module}.py").read_bytes())
-    digest.update(more.encode())
-    return digest.hexdigest()
 
 
 def _git(*arguments: str) -> str:

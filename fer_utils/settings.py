@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fer_utils import lineage, parameters, predecessors, pretrained
+from fer_utils import parameters, pretrained
 from fer_utils.parameters import ROOT, ParameterError
 
 CHAPTERS = {
@@ -26,8 +26,7 @@ CHAPTERS = {
 }
 ON_REQUEST = {"benchmark"}  # runs with --only alone: it measures the machine, not the papers
 AFTER_RUNS = ("compare", "errors", "network")  # chapters that show what the runs have left
-SMALL_NETWORKS = ("fer_net", "fer_net_long", "fer_net_distilled")  # of this study's own
-OWN_NETWORKS = (*SMALL_NETWORKS, "fer_net_large", "fer_net_ensemble")  # of the chapter `network`
+OWN_NETWORKS = ("fer_net", "fer_net_large", "fer_net_ensemble")  # of the chapter `network`
 FILES = ("photo", "landmarks", "votes")  # the parameters of notebooks that are paths of files
 MODEL_NOTEBOOKS = {"train": "04_train", "classical": "05_classical", "ensemble": "05_ensemble"}
 
@@ -57,7 +56,6 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     models, chapters = _selection(options, profile, source, folder, finished)
     complete = {name: _complete(name, profile_name) for name in models}
     _check_members(complete, finished, profile["seeds"])
-    _check_predecessors(complete, folder, profile["seeds"])
     for name in _ensembles_of(models, finished):  # finished ones follow their members
         more = complete | {name: _complete(name, profile_name)}
         with contextlib.suppress(ParameterError):  # or stay what they are
@@ -243,21 +241,6 @@ def _check_members(
                     f"{params['id']}: the profile's train_limit cuts its member {name}, each seed "
                     "to other images; an ensemble needs members that train on the same ones"
                 )
-
-
-def _check_predecessors(
-    complete: dict[str, list[dict[str, Any]]], folder: Path, seeds: list[int]
-) -> None:
-    """ParameterError for a network that builds on one that is neither finished nor selected."""
-    for params, *_ in complete.values():
-        for seed in seeds:
-            predecessors.settle(params, folder, seed, coming=complete)
-
-
-def models_before(complete: list[dict[str, Any]]) -> list[str]:
-    """The models that a network with these parameters builds on, where they are named by id."""
-    told = lineage.named(complete[0]["training"])
-    return sorted({name for _, name in told if lineage.is_model(name)})
 
 
 def _of_notebooks(

@@ -129,7 +129,9 @@ class Engine:
             asked = [params["protocol"] for params in self.config["complete"][run[1]]]
             places = [results.run_folder(self.folder, run[1], int(run[2]), each) for each in asked]
             if all((place / "metrics.json").is_file() for place in places):
-                reason += "; trained again only if its own parameters, data or code are others"
+                reason += (
+                    "; trained again only if parameters, data or training version have changed"
+                )
         return reason
 
     def _replaced(self) -> list[str]:

@@ -5,11 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-import http.client
-import os
-import urllib.request
 import zipfile
-from functools import cache as cache_result
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +14,8 @@ import numpy as np
 from fer_utils import cache, devices, quality
 from fer_utils.parameters import ROOT, ParameterError, merge
 
-IMAGENET = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
-ADDRESS = f"https://storage.googleapis.com/tensorflow/keras-applications/resnet/{IMAGENET}"
-MD5 = "4d473c1dd8becc155b73f8504c6f6626"
-LAST, POOLED = "conv5_block3_3_conv", "avg_pool"
+POOLED = "avg_pool"
+MD5 = "4d473c1dd8becc155b73f8504c6f6626"  # of Keras' file of ImageNet weights without top
 BATCH = 32
 SAVE_EVERY = 4096  # images; an interrupted extraction goes on from here
 
@@ -29,11 +23,11 @@ _places: dict[str, Path] = {}  # of local weights files, by content; records kee
 
 
 def settle(params: dict[str, Any]) -> dict[str, Any]:
-    """Parameters with what their weights turn out to be; unchanged where no weights are asked for.
+    """Parameters with the weights that they name; unchanged where they name none.
 
-    `training.weights` becomes {"kind": "imagenet" or "file", "name", "sha256"}. Without weights,
-    or where ImageNet's can be had neither from Keras' cache nor from the network, the model's
-    `from_scratch` section takes effect. ParameterError for a wrong weights file.
+    `training.weights` is "imagenet", a path or null, and becomes {"kind": "imagenet" or "file",
+    "name", "sha256"}. Without weights the model's `from_scratch` section takes effect.
+    ParameterError if there is no such file.
     """
     params = copy.deepcopy(params)
     fallback = params.pop("from_scratch", {})
@@ -41,55 +35,28 @@ def settle(params: dict[str, Any]) -> dict[str, Any]:
     if isinstance(asked, dict):
         return params
     if asked == "imagenet":
-        found = _kept_by_keras().is_file() or _reachable()
-        asked = {"kind": "imagenet", "name": IMAGENET, "sha256": None} if found else None
+        asked = {"kind": "imagenet", "name": "imagenet", "sha256": None}
     elif asked:
         asked = _local(asked, f"{params['id']}: training.weights")
-    params = params if asked else merge(params, fallback)
-    params["training"]["weights"] = asked
-    if asked and asked["kind"] == "file":
-        params["title"] += f" ({asked['name']})"
+        params["title"] += f" ({asked['name']})" * (asked["kind"] == "file")
+    else:
+        params = merge(params, fallback)
+    params["training"]["weights"] = asked or None
     return params
-
-
-def _kept_by_keras() -> Path:
-    home = os.environ.get("KERAS_HOME", Path.home() / ".keras")
-    return Path(home) / "models" / IMAGENET
-
-
-@cache_result  # asked once in a process
-def _reachable() -> bool:
-    request = urllib.request.Request(ADDRESS, method="HEAD")
-    with contextlib.suppress(OSError, http.client.HTTPException):
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            return answer.status == 200
-    return False
 
 
 def _local(asked: str, where: str) -> dict[str, Any]:
     place = Path(asked).expanduser()
     place = place if place.is_absolute() else ROOT / place
-    wanted = "ResNet-50 weights, .h5 or .keras, or `imagenet`"
     if not place.is_file():
-        raise ParameterError(f"{where}: there is no file {place}; give {wanted}")
-    known = False
-    with contextlib.suppress(OSError, KeyError, zipfile.BadZipFile):
-        if place.suffix == ".keras":
-            known = LAST.encode() in zipfile.ZipFile(place).read("config.json")
-        elif place.suffix == ".h5":
-            import h5py
-
-            with h5py.File(place) as file:
-                known = LAST in file.get("model_weights", file)
-    if not known:
         raise ParameterError(
-            f"{where}: {place} holds no ResNet-50 (no layer {LAST}); give {wanted}"
+            f"{where}: there is no file {place}; give ResNet-50 weights, .h5 or .keras, or "
+            "`imagenet`, or null to train from scratch"
         )
     content = place.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     _places[digest] = place
-    original = hashlib.md5(content).hexdigest() == MD5
-    kind = "imagenet" if original else "file"
+    kind = "imagenet" if hashlib.md5(content).hexdigest() == MD5 else "file"
     return {"kind": kind, "name": place.name, "sha256": digest}
 
 
@@ -107,52 +74,24 @@ def load(network: Any, weights: dict[str, Any] | None) -> None:
         return
     import keras
 
-    if weights["sha256"] is None:
-        try:
-            found = keras.utils.get_file(IMAGENET, ADDRESS, cache_subdir="models", file_hash=MD5)
-        except Exception as error:  # which is the kind that Keras raises
-            raise ParameterError(
-                f"training.weights: imagenet could not be downloaded ({error}); try again, or give "
-                "the path of your copy"
-            ) from None
-        place = Path(found)
-    else:
-        place = _places[weights["sha256"]]
-    arrays = _from_keras(place) if place.suffix == ".keras" else _from_h5(place)
-    base = network.layers[: network.layers.index(network.get_layer(POOLED))]
-    for layer in (layer for layer in base if layer.weights):
-        found = arrays.get(layer.name, [])
-        shapes = [array.shape for array in found]
-        if shapes != [tuple(weight.shape) for weight in layer.weights]:
-            wanted = [tuple(weight.shape) for weight in layer.weights]
-            raise ParameterError(
-                f"training.weights: {place.name}: layer {layer.name} has arrays of {shapes or 'no'}"
-                f" shapes but ResNet-50 needs {wanted}"
-            )
-        layer.set_weights(found)
-
-
-def _from_keras(place: Path) -> dict[str, list[np.ndarray]]:
-    import keras
-
-    model = keras.models.load_model(place, compile=False)
-    return {layer.name: layer.get_weights() for layer in model.layers}
-
-
-def _from_h5(place: Path) -> dict[str, list[np.ndarray]]:
-    import h5py
-
-    with h5py.File(place) as file:
-        groups = file.get("model_weights", file)
-        return {
-            name: [group[_text(part)][()] for part in group.attrs["weight_names"]]
-            for name, group in groups.items()
-            if "weight_names" in group.attrs
-        }
-
-
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)
+    base = keras.Model(network.input, network.get_layer(POOLED).output)
+    try:
+        if weights["sha256"] is None:
+            source = keras.applications.ResNet50(include_top=False, weights="imagenet")
+        else:
+            place = _places[weights["sha256"]]
+            if place.suffix != ".keras":
+                base.load_weights(place)
+                return
+            source = keras.models.load_model(place, compile=False)
+        base.set_weights(source.get_weights()[: len(base.weights)])
+    except Exception as error:  # of many kinds: a download, a file format, a shape
+        told = " ".join(str(error).split())[:300]
+        raise ParameterError(
+            f"training.weights: {weights['name']} could not be loaded ({told}); give `imagenet`, "
+            "the path of ResNet-50 weights without top that Keras loads, or null to train from "
+            "scratch"
+        ) from None
 
 
 def frozen(network: Any) -> bool:

@@ -55,8 +55,8 @@ def make_run(
         },
         "environment": {
             "python": "3.12", "packages": {}, "backend": "tensorflow", "precision": "float32",
-            "device": "cpu", "devices": 1, "cores": 2, "processor": "a processor",
-            "git_commit": "x", "code_sha256": "b" * 64,
+            "device": "cpu", "cores": 2, "processor": "a processor",
+            "git_commit": "x", "training_version": 1,
         },
         "timing": {
             "training_seconds": 1.0, "images_per_second": 10.0, "stages": {},

@@ -137,20 +137,6 @@ def test_light_differs_from_image_to_image_within_its_range(face):
     assert 80 <= lit.min() < 84 and 116 < lit.max() <= 120
 
 
-def test_resizing_is_smooth_and_for_training_alone(face):
-    layer = augment.resizing()
-    batch = face[None, ..., None]
-    np.testing.assert_array_equal(layer(batch, training=True), batch)
-    layer.size = 24
-    np.testing.assert_array_equal(layer(batch, training=False), batch)
-    half = np.array(layer(batch, training=True))[0, ..., 0]
-    assert half.shape == (24, 24)
-    # a triangle filter over four pixels each way, as Pillow's and TensorFlow's antialiasing have
-    rows = np.array([1, 3, 3, 1]) / 8
-    inside = face.astype(float)[3:7, 7:11]  # what makes up pixel (2, 4)
-    assert half[2, 4] == pytest.approx(rows @ inside @ rows, abs=1e-3)
-
-
 def test_ten_views_are_shifts_with_repeated_border_and_their_mirrors():
     image = np.arange(48 * 48, dtype=np.int32).reshape(1, 48, 48)
     views = augment.views(image, 2)

@@ -100,19 +100,6 @@ def test_finished_run_is_presented_and_the_same_seed_gives_the_same_scores(
     assert other.metrics["scores"] == finished.metrics["scores"]
 
 
-def test_every_module_that_a_classical_run_uses_invalidates_it(tmp_path):
-    import json
-    from pathlib import Path
-
-    from fer_utils import study
-
-    notebook = {"cells": [{"cell_type": "code", "source": ["from fer_utils import classical"]}]}
-    (tmp_path / "it.ipynb").write_text(json.dumps(notebook))
-    used = {Path(module).stem for module in study.modules_of(tmp_path / "it.ipynb")}
-    # `results` writes records, `models` only names the builders that a parameter file may use
-    assert used - {"results", "models"} == set(classical.CODE)
-
-
 def test_a_network_is_not_taken_for_a_pipeline_nor_the_other_way_round(tmp_path):
     with pytest.raises(parameters.ParameterError, match="pca_knn is no network; 05_classical"):
         parameters.protocols("pca_knn")

@@ -49,10 +49,6 @@ def cli(*words, cwd=ROOT):
         (["--only", "Basic_CN"], ["unknown model or chapter 'Basic_CN'", "did you mean basic_cnn"]),
         (["--only", "report"], ["has no finished run", "run models first"]),
         (["--only", "network"], ["no finished run of fer_net", "--only fer_net network"]),
-        (
-            ["--only", "fer_net_distilled"],
-            ["fer_net_large", "has no finished run", "--only fer_net_large fer_net_distilled"],
-        ),
         (["--only", "fer_net_ensemble"], ["needs two or more runs of fer_net", "--seeds"]),
         (
             ["--profile", "{two_seeds}", "--only", "fer_net", "fer_net_ensemble"],
@@ -109,9 +105,7 @@ def test_list_names_models_chapters_and_profiles():
     for name in ("basic_cnn", "deep_cnn", "01_explore", "06_compare", "demo", "quick", "full"):
         assert name in text
     asked = [line.split()[0] for line in text.splitlines() if "with --only" in line]
-    assert asked == [
-        "fer_net_distilled", "fer_net_ensemble", "fer_net_large", "fer_net_long", "benchmark",
-    ]  # fmt: skip
+    assert asked == ["fer_net_ensemble", "fer_net_large", "benchmark"]
 
 
 def test_a_dry_run_on_fer2013_tells_what_training_took_for_the_reference(tmp_path):
@@ -120,20 +114,6 @@ def test_a_dry_run_on_fer2013_tells_what_training_took_for_the_reference(tmp_pat
     told = cli("--data", str(path), *words).stdout
     assert re.search(r"basic_cnn seed 0 .*; trained in \d+ min\n", told)
     assert re.search(r"The times are those of results/reference, \d+ min in all\.\n", told)
-
-
-def test_a_network_waits_for_the_one_that_it_starts_from(tmp_path):
-    words = [
-        "--only",
-        "fer_net_large",
-        "fer_net_distilled",
-        "--results",
-        str(tmp_path),
-        "--dry-run",
-    ]
-    said = cli(*words).stdout
-    assert re.search(r"04_train fer_net_distilled seed 0 +not made yet; follows from", said)
-    assert re.search(r"04_train fer_net_large seed 0 +not made yet\n", said)
 
 
 def test_dry_run_checks_the_data_and_prints_its_table(tmp_path):

@@ -81,7 +81,7 @@ def test_members_of_other_images_or_of_a_part_are_refused(dataset, tmp_path):
         made = make_run(tmp_path, "fer_net", seed=seed)
     with pytest.raises(results.ResultError, match="there are 0"):
         ensemble.run(PARAMS, dataset, tmp_path)
-    content = Task(PARAMS, dataset, 0, ()).identity["data"]
+    content = Task(PARAMS, dataset, 0).identity["data"]
     for seed, n in ((0, 60), (1, 50)):
         made = make_run(tmp_path, "fer_net", seed=seed, n=n)
         record = made.metrics | {"data": made.metrics["data"] | {"content_sha256": content}}

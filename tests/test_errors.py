@@ -73,7 +73,7 @@ def test_seeds_are_summed_up_for_each_model_that_has_several(tmp_path):
     runs = [
         make_run(tmp_path, "fer_net", correct=right, seed=i) for i, right in enumerate((30, 36))
     ]
-    runs.append(make_run(tmp_path, "fer_net_distilled", correct=45))
+    runs.append(make_run(tmp_path, "fer_net_large", correct=45))
     spread = errors.over_seeds(runs).set_index("split")
     assert spread["model"].tolist() == ["FER-Net", "FER-Net"]  # PublicTest and PrivateTest
     assert spread.loc["PrivateTest", ["count", "mean", "min", "max"]].tolist() == [

@@ -141,10 +141,8 @@ def test_limits_of_the_papers_protocol_leave_the_common_one_alone(tmp_path):
     assert (common["training"]["epochs"], common["training"]["train_limit"]) == (5, None)
     assert (own["training"]["epochs"], own["training"]["train_limit"]) == (2, 10)
     assert common["options"] == own["options"] == {"size": 64, "fine_tune": "head"}
-    # one training serves both protocols of these, so nothing is cut
-    for name in ("six_layer_cnn", "light_cnn"):
-        common, own = parameters.protocols(name, str(profile))
-        assert common["training"] == own["training"]
+    common, own = parameters.protocols("six_layer_cnn", str(profile))
+    assert (common["training"]["epochs"], own["training"]["epochs"]) == (7, 2)
 
 
 def test_profile_with_an_option_that_the_builder_does_not_take_is_refused(tmp_path):
@@ -202,8 +200,6 @@ def test_wrong_entry_of_a_grid_is_named(tmp_path, grid, words):
          "both set the learning rate"),
         ({"mixing": {"kind": "mixup", "alpha": 0.2, "share": 1.0}, "balance": "class_weights"},
          "images of two classes"),
-        ({"progressive_resizing": [24, 48], "early_stopping": {"monitor": "val_loss",
-                                                               "patience": 2}}, "full size"),
     ],
 )  # fmt: skip
 def test_recipes_that_contradict_themselves_are_refused(changes, told):

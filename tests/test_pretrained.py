@@ -140,16 +140,16 @@ def test_collected_reference_has_the_weights(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(reference.claims, "not_fer2013", lambda totals: "")
     monkeypatch.setattr(reference.claims, "shortened", lambda runs: [])
     place = study / "runs/fer_net/seed_0"
-    (place / export.INT8_FILE).write_bytes(b"")
+    (place / export.FILE).write_bytes(b"")
     told = {"source_sha256": hashlib.sha256((place / "model.keras").read_bytes()).hexdigest()}
-    (place / export.INT8_RECORD).write_text(json.dumps(told))
+    (place / export.RECORD).write_text(json.dumps(told))
     reference.collect(study, folder)
     kept = folder / "runs/fer_net/seed_0"
     assert pretrained.network(kept).count_params()
-    assert json.loads((kept / export.INT8_RECORD).read_text()) == told
-    (place / export.INT8_RECORD).write_text(json.dumps({"source_sha256": "of another network"}))
+    assert json.loads((kept / export.RECORD).read_text()) == told
+    (place / export.RECORD).write_text(json.dumps({"source_sha256": "of another network"}))
     reference.collect(study, folder)
-    assert not (kept / export.INT8_RECORD).exists()
+    assert not (kept / export.RECORD).exists()
 
 
 @pytest.mark.parametrize(

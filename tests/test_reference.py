@@ -170,7 +170,7 @@ def test_a_reference_from_gpus_alone_asks_which_model_to_check(small):
     assert reference.choose(["basic_cnn"], data, small) == ["basic_cnn"]
 
 
-def test_costs_count_the_first_seed_with_grid_and_shared_epochs_once(tmp_path):
+def test_costs_count_all_protocols_of_the_first_seed_and_the_grid(tmp_path):
     shared = {"epoch": [1, 2], "loss": [1.0, 0.5], "seconds": [4.0, 3.0]}
     further = {"epoch": [1, 2], "loss": [1.0, 0.6], "seconds": [4.0, 2.0]}
     runs = [
@@ -271,7 +271,7 @@ def test_tables_of_the_network_chapter_stay_those_of_the_committed_network(tmp_p
     study, folder = tmp_path / "study", tmp_path / "reference"
     make_run(study, "hog_svm", correct=30)
     (study / "network").mkdir()
-    for model in ("fer_net", "fer_net_long"):
+    for model in ("fer_net", "fer_net_large"):
         (study / "network" / "more_views.csv").write_text(f"views,run\n1,runs/{model}/seed_0\n")
         reference.collect(study, folder)
     assert "runs/fer_net/seed_0" in (folder / "more_views.csv").read_text()

@@ -255,32 +255,23 @@ def test_verdicts_are_written_and_marked(page):
         assert f'<span class="verdict {word}">{word}</span>' in page
 
 
-def test_every_number_has_its_command_commit_code_and_record(study, page):
+def test_every_number_has_its_command_commit_and_record(study, page):
     told = page[page.index('<section id="repeat"') :]
     rows = re.findall(r"<tr><td>.*?</tr>", told, flags=re.DOTALL)
     assert len(rows) == 4
     commands = [re.sub(r"<[^>]+>", "", re.search("<code>(.*?)</code>", r)[1]).strip() for r in rows]
     assert commands.count("./run_all.sh --data PATH --profile quick --only basic_cnn") == 2
-    assert all(f"<td>x<br>{'b' * 12}</td>" in row for row in rows)
+    assert all("<td>x</td>" in row for row in rows)
     assert 'href="runs/basic_cnn/seed_0/holdout/metrics.json"' in rows[1]
     plan = {"profile": "/my/own.yaml", "parameters": {"train": {"on_bad": "skip", "resize": True}}}
-    runs = results.finished_runs(study)
     run = results.read_run(study / "runs" / "hog_svm" / "seed_0")
     run.metrics["data"] |= {"synthetic": True, "source": "synthetic:n=9,seed=2"}
-    assert report.repeat(run, plan, runs)["command"] == (
+    assert report.repeat(run, plan)["command"] == (
         "./run_all.sh --data synthetic:n=9,seed=2 --profile own.yaml --on-bad skip --resize "
         "--only hog_svm"
     )
     run.metrics["model"]["members"] = {"runs/fer_net/seed_0": "", "runs/fer_net/seed_1": ""}
-    assert report.repeat(run, plan, [])["command"].endswith("--seeds 0 1 --only fer_net hog_svm")
-    first = results.read_run(study / "runs" / "basic_cnn" / "seed_0")
-    start = {"run": "fer_net/seed_0", "file": "model.keras"}
-    first.metrics["params"]["training"]["start_from"] = start
-    run.metrics["model"]["members"] = {"runs/basic_cnn/seed_0": ""}
-    told = report.repeat(run, plan, [first, run])["command"]
-    assert told.endswith("--only fer_net basic_cnn hog_svm")
-    first.metrics["params"]["training"]["start_from"] = start | {"file": "weights.npz"}
-    assert report.repeat(first, plan, [first])["command"].endswith("--only basic_cnn")
+    assert report.repeat(run, plan)["command"].endswith("--seeds 0 1 --only fer_net hog_svm")
 
 
 def luminance(colour):

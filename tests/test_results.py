@@ -236,7 +236,7 @@ def test_the_commit_of_a_record_is_that_of_the_code_that_ran(monkeypatch):
     results.git_commit.cache_clear()
     try:
         dataset = datasets.load("synthetic:n=100,seed=1")
-        Task(parameters.model("basic_cnn"), dataset, 0, ())  # a training begins
+        Task(parameters.model("basic_cnn"), dataset, 0)  # a training begins
         commits["rev-parse"] = "b" * 40
         assert results.environment()["git_commit"] == "a" * 40
     finally:

@@ -138,7 +138,8 @@ def test_paths_count_from_where_one_works(asked, tmp_path, monkeypatch):
 def test_a_plan_says_of_a_network_with_all_its_records_what_would_train_it_again(asked, tmp_path):
     make_run(tmp_path / "mine", "basic_cnn")
     engine = study.Engine(asked("--only", "basic_cnn"), [], None)
-    kept = "changed: models.py; trained again only if its own parameters, data or code are others"
+    kept = "changed: models.py; trained again only if parameters, data or training version"
+    kept += " have changed"
     # killed while its paper's own protocol trained: that goes on
     assert engine._told("04_train basic_cnn seed 0", "changed: models.py") == "changed: models.py"
     make_run(tmp_path / "mine", "basic_cnn", protocol="holdout")

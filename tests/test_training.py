@@ -6,13 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from test_datasets import write_csv
 
-from fer_utils import datasets, devices, parameters, results, training
+from fer_utils import datasets, devices, parameters, protocol, results, training
 from fer_utils.protocol import Task
 from fer_utils.schedule import Schedule
 
@@ -57,7 +56,7 @@ def test_run_folder_is_complete_and_fits_the_schema(finished):
 )
 def test_what_the_validation_images_decide_is_recorded(dataset, recipe, told):
     stopping = {"early_stopping": {"monitor": "val_loss", "patience": 3}, "reduce_lr": None}
-    task = Task(params(**stopping | recipe), dataset, 0, ())
+    task = Task(params(**stopping | recipe), dataset, 0)
     predictions = task.predictions(lambda part: np.full((len(part), 7), 1 / 7))
     record = task.record(predictions, model={}, timing={}, engine={})
     assert record["protocol"]["selected_on"] == told
@@ -138,18 +137,6 @@ def test_damaged_checkpoint_starts_training_anew(dataset, tmp_path):
         (folder / "metrics.json").unlink()
 
 
-def test_every_module_that_training_uses_invalidates_a_finished_run(tmp_path):
-    """`results` and `export` write files of what was trained, `commands` messages; of `models` the
-    builder counts."""
-    from fer_utils import study
-
-    notebook = {"cells": [{"cell_type": "code", "source": ["from fer_utils import training"]}]}
-    path = tmp_path / "it.ipynb"
-    path.write_text(json.dumps(notebook))
-    used = {Path(module).stem for module in study.modules_of(path)}
-    assert used - {"commands", "results", "export", "models"} == set(training.CODE)
-
-
 def test_class_subset_keeps_indices_into_the_whole_data(dataset, tmp_path):
     three = params(epochs=1) | {
         "classes": ["happiness", "sadness", "neutral"],
@@ -161,112 +148,6 @@ def test_class_subset_keeps_indices_into_the_whole_data(dataset, tmp_path):
     assert test["probabilities"].shape[1] == 3
     names = np.array(run.metrics["protocol"]["classes"])[test["labels"]]
     np.testing.assert_array_equal(np.array(datasets.EMOTIONS)[dataset.labels[test["index"]]], names)
-
-
-def test_paper_protocol_that_trains_and_selects_on_the_same_images_is_trained_once(
-    dataset, tmp_path
-):
-    limits = {"epochs": 2, "batch_size": 64, "train_limit": 100}
-    complete = parameters.protocols("six_layer_cnn", None, **limits)
-    lines = []
-    common, own = training.run_protocols(complete, dataset, tmp_path, say=lines.append)
-    assert sum(line.startswith("epoch") for line in lines) == 2  # trained once
-    assert "resumed after epoch 2 of the official protocol's training" in lines
-    assert own.folder == common.folder / "publictest"
-    assert (
-        own.metrics["protocol"]["test"] == "PublicTest"
-        and "PrivateTest" not in own.metrics["scores"]
-    )
-    assert own.test == common.metrics["scores"]["PublicTest"]
-    assert own.history.equals(common.history)
-    assert own.metrics["model"] == common.metrics["model"]
-    assert not list(tmp_path.rglob("checkpoint.npz"))
-
-
-def parting(patch):
-    """Two protocols that train on the same images; in epoch 5 one asks for a lower rate."""
-    rules = {
-        "reduce_lr": {"monitor": "val_loss", "factor": 0.2, "patience": 2},
-        "early_stopping": {"monitor": "val_loss", "patience": 3},
-    }
-    accuracy = {
-        "official": [0.1, 0.2, 0.3, 0.25, 0.26, 0.35, 0.3, 0.3],
-        "kaggle": [0.1, 0.2, 0.3, 0.31, 0.26, 0.27, 0.28, 0.28],
-    }
-
-    def validate(self, course):
-        value = accuracy[course.task.params["protocol"]][len(course.history)]
-        return {"val_loss": 1 - value, "val_accuracy": value}
-
-    common = params(epochs=8, keep_best="val_accuracy", **rules)
-    patch.setattr(training.Training, "_validate", validate)
-    return [common, common | {"protocol": "kaggle"}]
-
-
-@pytest.fixture(scope="module")
-def apart(dataset, tmp_path_factory):
-    """Both trained by themselves."""
-    study = tmp_path_factory.mktemp("apart")
-    with pytest.MonkeyPatch.context() as patch:
-        return [training.run(each, dataset, study) for each in parting(patch)]
-
-
-def assert_same(runs, others):
-    for run, other in zip(runs, others, strict=True):
-        assert without_timing(run.metrics) == without_timing(other.metrics)
-        timed = ["seconds", "images_per_second"]
-        assert run.history.drop(columns=timed).equals(other.history.drop(columns=timed))
-
-
-def test_protocols_on_the_same_training_images_share_the_epochs_that_are_the_same(
-    monkeypatch, apart, dataset, tmp_path
-):
-    lines, both = [], parting(monkeypatch)
-    together = training.run_protocols(both, dataset, tmp_path, say=lines.append)
-    assert_same(together, apart)
-    assert [len(run.history) for run in apart] == [8, 7]
-    assert sum(line.startswith("epoch") for line in lines) == 8 + 2
-    assert "the kaggle protocol goes on by itself later" in lines
-    assert "resumed after epoch 5 of the official protocol's training" in lines
-
-
-def test_protocols_that_were_trained_apart_do_not_come_together(
-    monkeypatch, apart, dataset, tmp_path
-):
-    """Both stopped after epoch 6, each with its own past: neither goes on as the other."""
-    both = parting(monkeypatch)
-
-    def interrupt(line):
-        if line.startswith("epoch   7"):
-            raise KeyboardInterrupt
-
-    for each in both:
-        with pytest.raises(KeyboardInterrupt):
-            training.run(each, dataset, tmp_path, say=interrupt)
-    assert_same(training.run_protocols(both, dataset, tmp_path), apart)
-
-
-def test_a_protocol_that_another_process_works_on_is_left_to_it(
-    monkeypatch, apart, dataset, tmp_path
-):
-    both, lines = parting(monkeypatch), []
-    with results.locked(results.run_folder(tmp_path, "basic_cnn", 0, "kaggle")):
-        run = training.run(both[0], dataset, tmp_path, say=lines.append, beside=both[1:])
-    assert_same([run], apart[:1])
-    assert not any("kaggle" in line for line in lines)
-
-
-@pytest.mark.parametrize("epoch", [1, 3, 5, 6])
-def test_shared_epochs_that_were_interrupted_go_on(monkeypatch, apart, dataset, tmp_path, epoch):
-    both = parting(monkeypatch)
-
-    def interrupt(line):
-        if line.startswith(f"epoch   {epoch}"):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        training.run_protocols(both, dataset, tmp_path, say=interrupt)
-    assert_same(training.run_protocols(both, dataset, tmp_path), apart)
 
 
 def test_paper_protocol_with_other_images_is_trained_by_itself(dataset, tmp_path):
@@ -303,11 +184,42 @@ def test_score_without_known_images_counts_the_whole_training_split(dataset, tmp
     assert scores["PrivateTest_not_in_training"]["n"] == scores["PrivateTest"]["n"] - known
 
 
-def test_class_weights_and_oversampling_reach_training(dataset, tmp_path):
+def test_class_weights_reach_training(dataset, tmp_path):
     plain = training.run(params(epochs=1), dataset, tmp_path / "none")
-    for balance in ("class_weights", "oversample"):
-        run = training.run(params(epochs=1, balance=balance), dataset, tmp_path / balance)
-        assert run.history["loss"][0] != plain.history["loss"][0]
+    run = training.run(params(epochs=1, balance="class_weights"), dataset, tmp_path / "weighted")
+    assert run.history["loss"][0] != plain.history["loss"][0]
+
+
+def test_a_run_is_trained_again_only_if_parameters_data_seed_or_version_change(
+    dataset, tmp_path, monkeypatch
+):
+    run = training.run(params(epochs=1), dataset, tmp_path)
+    path = run.folder / "metrics.json"
+    record = json.loads(path.read_text())
+    assert record["environment"]["training_version"] == training.TRAINING_VERSION
+    # a key of an earlier record that is no longer known counts if it has a value
+    for value, again in ((None, True), ([24, 48], False)):
+        record["params"]["training"]["progressive_resizing"] = value
+        path.write_text(json.dumps(record))
+        task = Task(params(epochs=1), dataset, 0)
+        assert bool(task.finished(run.folder, "model.keras")) == again
+    path.write_text(json.dumps(run.metrics))
+    assert Task(params(epochs=1), dataset, 0).finished(run.folder, "model.keras")
+    assert not Task(params(epochs=1), dataset, 1).finished(run.folder, "model.keras")
+    monkeypatch.setattr(protocol, "TRAINING_VERSION", 2)
+    assert not Task(params(epochs=1), dataset, 0).finished(run.folder, "model.keras")
+
+
+def test_every_protocol_is_trained_by_itself(dataset, tmp_path):
+    limits = {"epochs": 2, "batch_size": 64, "train_limit": 100}
+    complete = parameters.protocols("six_layer_cnn", None, **limits)
+    lines = []
+    common, own = training.run_protocols(complete, dataset, tmp_path, say=lines.append)
+    assert sum(line.startswith("epoch") for line in lines) == 4
+    assert own.folder == common.folder / "publictest"
+    assert own.metrics["protocol"]["test"] == "PublicTest"
+    assert "PrivateTest" not in own.metrics["scores"]
+    assert own.test == common.metrics["scores"]["PublicTest"]  # the same images and seed
 
 
 def follow(losses, **rules):
@@ -403,10 +315,7 @@ def test_killed_training_goes_on_and_ends_like_an_uninterrupted_one(
         second.predictions("PrivateTest")["probabilities"],
     )
     left = {path.name for path in folder.iterdir()} - {"said", ".lock"}
-    assert left == {
-        "metrics.json", "history.csv", "predictions.npz", "model.keras",
-        "model.tflite", "export.json",
-    }  # fmt: skip
+    assert left == {"metrics.json", "history.csv", "predictions.npz", "model.keras"}
 
 
 def test_faces_of_a_file_are_trained_on_without_a_notebook(tmp_path, capsys):
@@ -480,52 +389,6 @@ def test_a_resumed_run_with_averaged_weights_and_mixing_equals_an_uninterrupted_
     assert whole.metrics["protocol"]["selected_on"].startswith("nothing")
     rates = whole.history["learning_rate"]
     assert rates[0] < rates[1] > rates[2]
-
-
-def growing(sizes, **changes):
-    recipe = {"progressive_resizing": sizes, "train_limit": 60, "batch_size": 20, "views": None}
-    recipe |= {"augmentation": None, "weight_average": None, "precision": "float32"}
-    return parameters.model("fer_net", options={"filters": [4, 4]}, **recipe | changes)
-
-
-def test_images_grow_over_the_epochs_and_a_resumed_run_knows_their_size(dataset, tmp_path):
-    def interrupt(line):
-        if line.startswith("epoch   3"):
-            raise KeyboardInterrupt
-
-    recipe = growing([24, 36, 48], epochs=4, mixing=MODERN["mixing"], weight_average=0.9)
-    lines = []
-    whole = training.run(recipe, dataset, tmp_path / "whole", say=lines.append)
-    assert whole.history["image_size"].tolist() == [24, 24, 36, 48]
-    assert " images/s of 24x24" in lines[0] and " of 36x36" in lines[2]
-    last = whole.history["images_per_second"].iloc[-1]
-    assert whole.metrics["timing"]["images_per_second"] == last
-    with pytest.raises(KeyboardInterrupt):
-        training.run(recipe, dataset, tmp_path / "cut", say=interrupt)
-    resumed = training.run(recipe, dataset, tmp_path / "cut")
-    assert without_timing(resumed.metrics) == without_timing(whole.metrics)
-
-
-def test_images_at_their_full_size_train_as_without_resizing(dataset, tmp_path):
-    runs = [
-        training.run(growing(sizes, epochs=2), dataset, tmp_path / str(sizes)).history
-        for sizes in (None, [48], [24, 24])
-    ]
-    for column in ("loss", "val_loss"):
-        np.testing.assert_allclose(runs[1][column], runs[0][column], rtol=1e-4)
-    assert abs(runs[2]["loss"][1] - runs[0]["loss"][1]) > 0.01
-
-
-def test_where_epochs_are_cut_the_first_sizes_go(dataset, tmp_path):
-    run = training.run(growing([12, 24, 48], epochs=2), dataset, tmp_path)
-    assert run.history["image_size"].tolist() == [24, 48]
-
-
-@pytest.mark.parametrize(("model", "layer"), [("basic_cnn", "Flatten"), ("resnet50", "Resizing")])
-def test_a_network_of_one_image_size_is_refused_growing_images(dataset, tmp_path, model, layer):
-    recipe = params(model, progressive_resizing=[24, 48], weights=None, reduce_lr=None)
-    with pytest.raises(parameters.ParameterError, match=f"progressive_resizing.*{layer}"):
-        training.run(recipe, dataset, tmp_path)
 
 
 def test_averaged_views_are_scored_beside_the_single_view(dataset, tmp_path):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_utils import lineage, pretrained
 from fer_utils.report import notebook, troubles
 from fer_utils.results import ResultError, Run, finished_runs, on_same_data, write_text
 
@@ -48,7 +46,7 @@ def build(study: str | Path) -> Path:
         troubles=troubles.find(study, plan, runs, others),
         facts=facts(runs, plan),
         synthetic=_synthetic(runs, plan),
-        repeats=[repeat(run, plan, runs) for run in runs],
+        repeats=[repeat(run, plan) for run in runs],
         style=(HERE / "style.css").read_text(encoding="utf-8"),
         script=(HERE / "page.js").read_text(encoding="utf-8"),
     )
@@ -86,11 +84,8 @@ def facts(runs: list[Run], plan: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def repeat(run: Run, plan: dict[str, Any], runs: list[Run]) -> dict[str, str]:
-    """The command that makes a run's numbers again, and the code that made them.
-
-    `runs` are those of the study, of which it may be made.
-    """
+def repeat(run: Run, plan: dict[str, Any]) -> dict[str, str]:
+    """The command that makes a run's numbers again, and the commit that made them."""
     data, environment = run.metrics["data"], run.metrics["environment"]
     given = plan.get("parameters", {}).get("train", {})
     words = ["./run_all.sh", "--data", data["source"] if data["synthetic"] else "PATH"]
@@ -103,7 +98,8 @@ def repeat(run: Run, plan: dict[str, Any], runs: list[Run]) -> dict[str, str]:
         networks = [run.place]
     seeds = sorted({int(Path(place).parts[2].removeprefix("seed_")) for place in networks})
     words += ["--seeds", *map(str, seeds)] if seeds not in ([], [0]) else []
-    only = dict.fromkeys(_needed(run, {each.place: each for each in runs}))
+    members = (Path(place).parts[1] for place in run.metrics["model"].get("members", ()))
+    only = dict.fromkeys([*members, run.metrics["run_id"]])
     return {
         "label": run.label,
         "protocol": run.metrics["protocol"]["name"],
@@ -111,22 +107,8 @@ def repeat(run: Run, plan: dict[str, Any], runs: list[Run]) -> dict[str, str]:
         "split": run.metrics["protocol"]["test"],
         "command": " ".join([*words, "--only", *only]),
         "commit": shortened(environment["git_commit"]),
-        "code": environment["code_sha256"][:12],
         "record": f"{run.place}/metrics.json",
     }
-
-
-def _needed(run: Run, runs: dict[str, Run]) -> Iterator[str]:
-    """The models that a run is made of, each after those that it is made of itself."""
-    told = [told for _, told in lineage.named(run.metrics["params"]["training"])]
-    # the committed weights are there without a run
-    places = [f"runs/{each['run']}" for each in told if each["file"] != pretrained.FILE]
-    for place in (*places, *run.metrics["model"].get("members", ())):
-        if place in runs:
-            yield from _needed(runs[place], runs)
-        else:
-            yield Path(place).parts[1]
-    yield run.metrics["run_id"]
 
 
 def profile(plan: dict[str, Any]) -> str:

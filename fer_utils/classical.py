@@ -16,20 +16,18 @@ from fer_utils.parameters import ParameterError
 from fer_utils.protocol import Task
 
 CODE = (
-    "cache",
+    "base",
     "classical",
+    "data/__init__",
+    "data/dataset",
+    "data/quality",
+    "data/readers",
+    "data/synthetic",
     "datasets",
     "evaluation",
-    "faces",
-    "fer2013",
-    "images",
     "lineage",
     "parameters",
     "protocol",
-    "quality",
-    "sources",
-    "synthetic",
-    "tables",
 )
 CELL = 8  # pixels a side of the cells of both descriptors
 FILE = "model.joblib"

@@ -13,7 +13,17 @@ from fer_utils.datasets import Dataset
 from fer_utils.protocol import Task
 from fer_utils.results import NOTEBOOK_STUDY, VIEWS
 
-CODE = ("datasets", "ensemble", "evaluation", "protocol", "quality")
+CODE = (
+    "base",
+    "data/__init__",
+    "data/dataset",
+    "data/quality",
+    "data/readers",
+    "datasets",
+    "ensemble",
+    "evaluation",
+    "protocol",
+)
 
 
 def members(params: dict[str, Any], dataset: Dataset, study: str | Path) -> list[results.Run]:

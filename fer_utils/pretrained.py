@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
 RUN = parameters.ROOT / "results" / "reference" / "runs" / "fer_net" / "seed_0"
 FILE = "weights.npz"
-CODE = ("datasets", "evaluation", "pretrained", "protocol", "quality")
+CODE = (
+    "base",
+    "data/__init__",
+    "data/dataset",
+    "data/quality",
+    "data/readers",
+    "datasets",
+    "evaluation",
+    "pretrained",
+    "protocol",
+)
 
 
 def save(run: results.Run, folder: Path) -> Path:

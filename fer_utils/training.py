@@ -20,8 +20,6 @@ import pandas as pd
 
 from fer_utils import (
     augment,
-    balance,
-    commands,
     datasets,
     devices,
     distillation,
@@ -31,10 +29,11 @@ from fer_utils import (
     optimizer,
     parameters,
     predecessors,
-    quality,
     results,
     transfer,
 )
+from fer_utils.base import AFTER_EPOCH, status
+from fer_utils.data import balance, quality
 from fer_utils.protocol import Task
 from fer_utils.results import VIEWS
 from fer_utils.schedule import Schedule
@@ -42,15 +41,17 @@ from fer_utils.schedule import Schedule
 EVALUATION_BATCH = 256
 CODE = (
     "augment",
-    "balance",
-    "cache",
+    "base",
+    "data/__init__",
+    "data/balance",
+    "data/dataset",
+    "data/quality",
+    "data/readers",
+    "data/synthetic",
     "datasets",
     "devices",
     "distillation",
     "evaluation",
-    "faces",
-    "fer2013",
-    "images",
     "inference",
     "layers",
     "lineage",
@@ -60,11 +61,7 @@ CODE = (
     "predecessors",
     "pretrained",
     "protocol",
-    "quality",
     "schedule",
-    "sources",
-    "synthetic",
-    "tables",
     "training",
     "transfer",
 )
@@ -668,7 +665,7 @@ def main(arguments: list[str] | None = None) -> int:
         "epochs that are the same)",
     )
     options = parser.parse_args(arguments)
-    return commands.status(lambda: _train(options), commands.AFTER_EPOCH)
+    return status(lambda: _train(options), AFTER_EPOCH)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import pandas as pd
 
 from fer_utils import (
     claims,
-    commands,
     datasets,
     devices,
     inference,
@@ -29,6 +28,7 @@ from fer_utils import (
     training,
     transfer,
 )
+from fer_utils.base import AFTER_EPOCH, status
 from fer_utils.parameters import PARAMS, ROOT, ParameterError, check_seeds
 from fer_utils.results import VIEWS
 
@@ -272,7 +272,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--record", action="store_true", help="enter the rows in results/reference/trials.csv"
     )
     options = parser.parse_args(arguments)
-    return commands.status(lambda: _try(options), commands.AFTER_EPOCH)
+    return status(lambda: _try(options), AFTER_EPOCH)
 
 
 if __name__ == "__main__":

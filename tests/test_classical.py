@@ -108,7 +108,10 @@ def test_every_module_that_a_classical_run_uses_invalidates_it(tmp_path):
 
     notebook = {"cells": [{"cell_type": "code", "source": ["from fer_utils import classical"]}]}
     (tmp_path / "it.ipynb").write_text(json.dumps(notebook))
-    used = {Path(module).stem for module in study.modules_of(tmp_path / "it.ipynb")}
+    used = {
+        Path(module).relative_to(study.PACKAGE).with_suffix("").as_posix()
+        for module in study.modules_of(tmp_path / "it.ipynb")
+    }
     # `results` writes records, `models` only names the builders that a parameter file may use
     assert used - {"results", "models"} == set(classical.CODE)
 

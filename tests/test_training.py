@@ -82,7 +82,7 @@ def test_saved_model_gives_the_recorded_probabilities(finished, dataset):
 
 
 def test_score_without_known_images_leaves_out_the_copies(finished, dataset):
-    from fer_utils import quality
+    from fer_utils.data import quality
 
     scores = finished.metrics["scores"]
     known = quality.in_training(dataset)[dataset.usage == "PrivateTest"].sum()
@@ -139,15 +139,17 @@ def test_damaged_checkpoint_starts_training_anew(dataset, tmp_path):
 
 
 def test_every_module_that_training_uses_invalidates_a_finished_run(tmp_path):
-    """`results` and `export` write files of what was trained, `commands` messages; of `models` the
-    builder counts."""
+    """`results` and `export` write files of what was trained; of `models` the builder counts."""
     from fer_utils import study
 
     notebook = {"cells": [{"cell_type": "code", "source": ["from fer_utils import training"]}]}
     path = tmp_path / "it.ipynb"
     path.write_text(json.dumps(notebook))
-    used = {Path(module).stem for module in study.modules_of(path)}
-    assert used - {"commands", "results", "export", "models"} == set(training.CODE)
+    used = {
+        Path(module).relative_to(study.PACKAGE).with_suffix("").as_posix()
+        for module in study.modules_of(path)
+    }
+    assert used - {"results", "export", "models"} == set(training.CODE)
 
 
 def test_class_subset_keeps_indices_into_the_whole_data(dataset, tmp_path):
@@ -294,7 +296,7 @@ def test_paper_protocol_that_the_data_cannot_give_is_told_and_left_out(dataset, 
 
 
 def test_score_without_known_images_counts_the_whole_training_split(dataset, tmp_path):
-    from fer_utils import quality
+    from fer_utils.data import quality
 
     run = training.run(params(epochs=1, train_limit=50), dataset, tmp_path)
     known = quality.in_training(dataset)[dataset.usage == "PrivateTest"].sum()

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from fer_utils.datasets import Dataset, pixels_sha256
-from fer_utils.fer2013 import DataError
+from fer_utils.base import DataError
+from fer_utils.data.dataset import Dataset, pixels_sha256
 
 CASCADE = "haarcascade_frontalface_default.xml"
 BORDER, SCALE = 8, 2  # pixels around a face crop and its enlargement, for the detector

@@ -1,7 +1,6 @@
 """FER2013 in every form people have it loads alike; every fault is one line that says where."""
 
 import hashlib
-import io
 import json
 import os
 import re
@@ -33,17 +32,22 @@ def cache(tmp_path, monkeypatch):
 
 def make(n=21, seed=0, usages=USAGES):
     images = np.random.default_rng(seed).integers(0, 256, (n, 48, 48), dtype=np.uint8)
+    images[:, 0, 0] = 7
     usage = np.resize(np.repeat(usages, 7), n)
     names = np.array([f"fer{i:07d}.png" for i in range(n)])
     return Dataset(images, np.arange(n, dtype=np.uint8) % 7, usage, names, {})
 
 
-def csv_text(dataset, order="epu", header="emotion,pixels,Usage", end="\n"):
+def csv_text(dataset, order="epu", header="emotion,pixels,Usage", end="\n", quote=""):
     lines = [header]
     for image, label, use in zip(dataset.images, dataset.labels, dataset.usage, strict=True):
         cell = {"e": str(label), "p": " ".join(map(str, image.ravel())), "u": str(use)}
-        lines.append(",".join(cell.get(key, "x") for key in order))
+        lines.append(",".join(f"{quote}{cell.get(key, 'x')}{quote}" for key in order))
     return end.join(lines) + end
+
+
+def text(dataset):
+    return csv_text(dataset).encode()
 
 
 def write_csv(path, text, encoding="utf-8"):
@@ -100,31 +104,24 @@ def same(a, b):
 FORMS = {
     "csv": lambda p, d: write_csv(p / "fer2013.csv", d),
     "icml": lambda p, d: write_csv(p / "a.csv", csv_text(d, "eup", "emotion, Usage, pixels")),
-    "more columns": lambda p, d: write_csv(
-        p / "a.csv", csv_text(d, "xepux", "id,emotion,pixels,Usage,")
-    ),
+    "columns": lambda p, d: write_csv(p / "a.csv", csv_text(d, "xepu", "id,emotion,pixels,Usage")),
     "crlf": lambda p, d: write_csv(p / "a.csv", csv_text(d, end="\r\n")),
     "bom": lambda p, d: write_csv(p / "a.csv", csv_text(d), "utf-8-sig"),
-    "quoted": lambda p, d: write_csv(
-        p / "fer 'R&D' (1).CSV", re.sub(r"(\d+( \d+){2303})", r'"\1"', csv_text(d))
-    ),
+    "quoted": lambda p, d: write_csv(p / "f 'R&D' (1).CSV", csv_text(d, quote='"')),
     "no last line end": lambda p, d: write_csv(p / "a.csv", csv_text(d).rstrip("\n")),
     "blank lines": lambda p, d: write_csv(p / "größe.csv", csv_text(d, end="\n\n")),
+    "spaces": lambda p, d: write_csv(p / "a.csv", csv_text(d).replace(",7 ", ", 007\t")),
     "zip": lambda p, d: write(p / "archive (1).zip", members(d)),
     "stored zip": lambda p, d: write(p / "a.zip", members(d), zipfile.ZIP_STORED),
-    "deep zip": lambda p, d: write(p / "a.zip", {f"x/y/{k}": v for k, v in members(d).items()}),
-    "backslashes": lambda p, d: write(
-        p / "a.zip", {k.replace("/", "\\"): v for k, v in members(d).items()}
-    ),
-    "competition zip": lambda p, d: write(
-        p / "a.zip", {"README": b"x", "fer2013/FER2013.csv": csv_text(d).encode()}
-    ),
+    "deep zip": lambda p, d: write(p / "a.zip", members(d, folder="x/y/{split}/{emotion}/")),
+    "backslashes": lambda p, d: write(p / "a.zip", members(d, folder="{split}\\{emotion}\\")),
+    "zipped csv": lambda p, d: write(p / "a.zip", {"README": b"", "x/FER2013.csv": text(d)}),
     "folder": lambda p, d: write(p / "a", members(d)),
     "prefixes alone": lambda p, d: write(p / "a", members(d, folder="{emotion}/")),
-    "csv in folder": lambda p, d: write(p / "a", {"in/fer2013.csv": csv_text(d).encode()}),
+    "csv in folder": lambda p, d: write(p / "a", {"in/fer2013.csv": text(d)}),
     "junk in folder": lambda p, d: write(p / "a", JUNK | members(d)),
     "junk in zip": lambda p, d: write(p / "a.zip", JUNK | members(d)),
-}
+}  # fmt: skip
 JUNK = dict.fromkeys(
     "__MACOSX/train/angry/._a.jpg train/angry/.DS_Store train/Thumbs.db README.md "
     "train/happy/.ipynb_checkpoints/a.png train/sad/._b.png".split(),
@@ -139,18 +136,11 @@ def test_every_form_of_the_same_data_gives_the_same_content(tmp_path, form):
     assert dataset.images.dtype == dataset.labels.dtype == np.uint8
     assert dataset.provenance["pixels_sha256"] == data.pixels_sha256(expected)
     assert dataset.provenance["split"] == "official"
-    if dataset.provenance["kind"] == "csv":
+    names = [name.rsplit("/")[-1] for name in sorted(members(expected))]  # one order of images
+    if "fer0000000.png" in dataset.names:
         np.testing.assert_array_equal(dataset.images, expected.images)
-        assert dataset.names.tolist() == expected.names.tolist()
-
-
-def test_zip_and_extracted_folder_have_one_order_and_base_names(tmp_path):
-    content = members(make())
-    archive = load(write(tmp_path / "a.zip", dict(reversed(content.items()))), cache=False)
-    folder = load(write(tmp_path / "b", content), cache=False)
-    np.testing.assert_array_equal(archive.images, folder.images)
-    assert archive.names.tolist() == [name.rsplit("/", 1)[-1] for name in sorted(content)]
-    assert folder.names.tolist() == archive.names.tolist()
+        names = expected.names.tolist()
+    assert form == "prefixes alone" or dataset.names.tolist() == names
 
 
 @pytest.mark.parametrize(
@@ -185,6 +175,10 @@ def test_folders_show_the_split_unless_all_names_do(tmp_path):
     dataset = load(write(tmp_path / "b", mixed), cache=False)
     assert dataset.provenance["split"] == "folders"
     assert sorted(set(dataset.usage.tolist())) == ["PrivateTest", "Training"]
+
+
+def test_images_without_a_split_folder_are_bad(tmp_path):
+    assert "no split folder above" in fault(write(tmp_path / "a", {"happy/a.png": IMAGE}))
 
 
 def test_linked_folders_are_followed_but_not_in_circles(tmp_path):
@@ -236,14 +230,12 @@ def pixels(position=1, text="7", n=2304):
 BAD_ROWS = {
     "2303 pixels": ({"pixels": pixels(n=2303)}, "2303 pixels.* 2304"),
     "2305 pixels": ({"pixels": pixels(n=2305)}, "2305 pixels.* 2304"),
-    "no pixels": ({"pixels": ""}, "0 pixels.* 2304"),
     "letter": ({"pixels": pixels(17, "1a")}, "pixel 17 is '1a'.* 0 to 255"),
     "256": ({"pixels": pixels(2304, "256")}, "pixel 2304 is '256'.* 0 to 255"),
     "wraps to 7": ({"pixels": pixels(5, str(2**64 + 7))}, "pixel 5 is "),
     "negative": ({"pixels": pixels(1, "-1")}, "pixel 1 is '-1'"),
     "decimal": ({"pixels": pixels(2, "1.5")}, "pixel 2 is '1.5'"),
     "label 7": ({"emotion": "7"}, "emotion is '7'.* 0 to 6"),
-    "label blank": ({"emotion": ""}, "emotion is ''.* 0 to 6"),
     "usage": ({"usage": "Test"}, "Usage is 'Test'.* Training, PublicTest, PrivateTest"),
     "too many columns": ({"usage": "Training,1"}, "4 columns where the header names 3"),
     "control characters": ({"emotion": "\x1b[31m"}, "emotion is '.*31m'"),
@@ -264,11 +256,6 @@ def test_a_bad_row_is_named_or_skipped(tmp_path, case):
     assert dataset.names[3] == "fer0000004.png"  # later rows keep their number for FER+
     zipped = write(tmp_path / "a.zip", {"x/fer2013.csv": path.read_bytes()})
     assert fault(zipped).startswith("a.zip, member x/fer2013.csv, row 5: ")
-
-
-def test_pixels_in_other_spacing_are_accepted(tmp_path):
-    text = damaged(row=3, pixels=" 007\t" + pixels(n=2303) + "  ")
-    assert (load(write_csv(tmp_path / "a.csv", text), cache=False).images[3] == 7).all()
 
 
 def test_at_most_50_messages_are_kept_but_all_are_counted(tmp_path):
@@ -293,13 +280,10 @@ NO_TABLES = {
     "header alone": (b"emotion,pixels,Usage\n", "no rows"),
     "no Usage": (TEXT.replace(",Usage", "").encode(), "no column 'Usage'.*found: emotion, pixels"),
     "semicolons": (b"emotion;pixels;Usage\n", "no column 'emotion'.*found: emotion;pixels;Usage"),
-    "twice": (b"emotion,emotion,pixels,Usage\n", "two columns 'emotion'"),
     "blank first line": (b"\n" + TEXT.encode(), "no column 'emotion'.*found: none"),
     "html": (b"<!DOCTYPE html>\n<html>", "no column 'emotion'.*found: <!DOCTYPE html>"),
     "utf-16": (TEXT.encode("utf-16"), "UTF-16"),
-    "utf-16 without mark": (TEXT.encode("utf-16-le"), "UTF-8"),
     "junk": (np.random.default_rng(0).bytes(5000), "UTF-8"),
-    "pickle": (b"\x80\x04\x95" + b"\0" * 100, "UTF-8"),
     "long line": (b"x" * (2**20 + 5), "not a row of a CSV"),
 }
 
@@ -376,10 +360,6 @@ def test_a_bad_image_is_named_or_skipped_in_silence(tmp_path, capfd, case, form)
     assert capfd.readouterr() == ("", "")
 
 
-def test_images_without_a_split_folder_are_bad(tmp_path):
-    assert "no split folder above" in fault(write(tmp_path / "a", {"happy/a.png": IMAGE}))
-
-
 def test_a_damaged_zip_is_named(tmp_path):
     path = write(tmp_path / "data.zip", members(make()), zipfile.ZIP_STORED)
     whole = path.read_bytes()
@@ -424,22 +404,6 @@ def test_random_damage_ends_in_a_data_error_or_a_dataset(tmp_path, capfd, form):
     assert ends > 0 and capfd.readouterr() == ("", "")
 
 
-def test_nothing_is_unpickled(tmp_path):
-    marker = tmp_path / "ran"
-    code = f"cbuiltins\nopen\n(V{marker}\nVw\ntR.".encode()
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name in ARRAYS:
-            header = b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }"
-            header += b" " * (117 - len(header)) + b"\n"
-            size = struct.pack("<H", len(header))
-            archive.writestr(f"{name}.npy", b"\x93NUMPY\1\0" + size + header + code)
-    for name, content in (("a.npz", buffer.getvalue()), ("b.npz", code), ("c.csv", code)):
-        (tmp_path / name).write_bytes(content)
-        fault(tmp_path / name)
-    assert not marker.exists()
-
-
 # provenance, saved data, other sources
 
 
@@ -448,36 +412,12 @@ def test_provenance_says_all_of_the_source(tmp_path):
     found = load(path).provenance
     assert json.loads(json.dumps(found)) == found and str(tmp_path) not in json.dumps(found)
     assert found == {
-        "kind": "csv",
-        "source": "fer2013.csv",
+        "kind": "csv", "source": "fer2013.csv", "split": "official", "converted": 0, "resized": 0,
+        "bad": [], "bad_count": 0, "loader_version": LOADER_VERSION,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "split": "official",
-        "converted": 0,
-        "resized": 0,
-        "bad": [],
-        "bad_count": 0,
         "pixels_sha256": data.pixels_sha256(make(42)),
         "counts": {usage: dict.fromkeys(EMOTIONS, 2) for usage in USAGES},
-        "loader_version": LOADER_VERSION,
-    }
-
-
-def test_pixel_digest_forgets_order_but_not_label_usage_or_pixel():
-    expected = data.pixels_sha256(make())
-    assert data.pixels_sha256(make().take(np.arange(21)[::-1])) == expected
-    for name, value in (("labels", 5), ("usage", "PrivateTest"), ("images", 0)):
-        changed = make()
-        getattr(changed, name)[0] = value
-        assert data.pixels_sha256(changed) != expected
-
-
-def test_folder_digest_covers_paths_and_contents(tmp_path):
-    path = write(tmp_path / "f", {"train/happy/0.png": IMAGE, "train/happy/1.png": IMAGE})
-    found = {load(path, cache=False).provenance["sha256"] for _ in range(2)}
-    os.rename(path / "train/happy", path / "train/sad")
-    found.add(load(path, cache=False).provenance["sha256"])
-    write(path, {"train/sad/1.png": encoded(make().images[5])})
-    assert len(found | {load(path, cache=False).provenance["sha256"]}) == 3
+    }  # fmt: skip
 
 
 def test_saved_data_loads_again_with_classes_and_origin(tmp_path):
@@ -496,15 +436,12 @@ def test_saved_data_loads_again_with_classes_and_origin(tmp_path):
 
 BAD_NPZ = {
     "no labels": ({"labels": None}, "labels is not a file"),
-    "objects": ({"usage": np.array(["Training"] * 21, object)}, "not an .npz of the arrays"),
+    "pickled": ({"usage": np.array(["Training"] * 21, object)}, "not an .npz of the arrays"),
     "float images": ({"images": np.zeros((21, 48, 48))}, "images are not uint8"),
-    "other number": ({"labels": np.zeros(20, np.uint8)}, "images are not"),
-    "nothing": ({name: np.zeros((0, 48, 48), np.uint8)[:, 0, 0] for name in ARRAYS}, "not an .npz"),
     "label 7": ({"labels": np.full(21, 7)}, "labels are not whole numbers from 0 to 6"),
     "usage": ({"usage": np.array(["test"] * 21)}, "usage is not one of Training"),
     "names": ({"names": np.arange(21)}, "names are not"),
     "classes": ({"provenance": np.array('{"classes": ["joy"]}')}, "does not name emotions"),
-    "provenance": ({"provenance": np.array("[]")}, "not an .npz"),
 }
 
 
@@ -549,12 +486,6 @@ def test_kaggle_downloads_then_loads_the_folder(tmp_path, monkeypatch):
 
 
 # cache
-
-
-def aged(path, seconds=60):
-    """The path, its time set back as of a file that was not written this moment."""
-    os.utime(path, (time.time() - seconds,) * 2)
-    return path
 
 
 @pytest.fixture
@@ -603,7 +534,8 @@ def test_a_damaged_cache_file_is_made_anew(tmp_path, cache, damage):
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path, cache, monkeypatch):
-    path = aged(write_csv(tmp_path / "fer2013.csv", make()))
+    path = write_csv(tmp_path / "fer2013.csv", make())
+    os.utime(path, (time.time() - 60,) * 2)  # not written this moment
     cache.write_text("a file is in the way")
     np.testing.assert_array_equal(load(path).images, make().images)
     cache.unlink()
@@ -617,39 +549,19 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path, cache, 
     assert [p for p in cache.iterdir() if p.suffix != ".txt"] == []
 
 
-def test_where_the_cache_is(tmp_path, monkeypatch):
-    path = write_csv(tmp_path / "fer2013.csv", make())
-    monkeypatch.delenv("FER_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    load(path)
-    assert len(list((tmp_path / "xdg/fer-study").glob("*.npz"))) == 1
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    load(path)
-    assert len(list((tmp_path / "home/.cache/fer-study").glob("*.npz"))) == 1
-
-
 def test_an_unchanged_file_is_not_hashed_twice(tmp_path, cache, monkeypatch):
-    path = aged(write_csv(tmp_path / "fer2013.csv", make()))
+    path = write_csv(tmp_path / "fer2013.csv", make())
+    os.utime(path, (time.time() - 60,) * 2)  # not written this moment
     first = load(path)
     with monkeypatch.context() as patch:
         patch.setattr(readers.Source, "digest", None)
         same(load(path), first)
     (memo,) = cache.glob("*.txt")
-    for text in ("", "a b c", memo.read_text()[:-20]):  # damaged
-        memo.write_text(text)
-        same(load(path), first)
-
-
-def test_a_file_written_this_moment_is_hashed_every_time(tmp_path):
-    """Its time cannot show a change within the clock's tick."""
-    path = write_csv(tmp_path / "fer2013.csv", make())
-    load(path)
-    before, changed = path.stat(), make()
-    changed.labels[:] = changed.labels[::-1]  # a text of the same length
-    write_csv(path, changed)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    np.testing.assert_array_equal(load(path).labels, changed.labels)
+    memo.write_text(memo.read_text()[:-20])  # damaged
+    same(load(path), first)
+    memo.unlink()
+    load(write_csv(path, make()))  # its time cannot show a change within the clock's tick
+    assert not memo.exists()
 
 
 # classes and splits
@@ -675,52 +587,35 @@ def test_selected_classes_are_renumbered_in_the_order_given():
             select_classes(part, classes)
 
 
-def random_data(usages=USAGES, n=700):
-    rng = np.random.default_rng(0)
-    images = np.broadcast_to(np.uint8(0), (n, 48, 48))
-    labels = rng.integers(0, 7, n).astype(np.uint8)
-    return Dataset(images, labels, rng.choice(usages, n), np.array(list(map(str, range(n)))), {})
+OTHERS = ["PublicTest", "PrivateTest"]
+SPLITS = {  # protocol, what there is, what validates (None: a tenth held out), what tests
+    "official": ("official", USAGES, ["PublicTest"], ["PrivateTest"]),
+    "no PublicTest": ("official", ["Training", "PrivateTest"], None, ["PrivateTest"]),
+    "publictest": ("publictest", USAGES, ["PublicTest"], ["PublicTest"]),
+    "kaggle": ("kaggle", USAGES, OTHERS, OTHERS),
+    "holdout": ("holdout", USAGES, None, ["PublicTest"]),
+    "pooled": ("pooled", USAGES, None, None),
+}
 
 
-@pytest.mark.parametrize(
-    ("protocol", "train", "validation", "test"),
-    [
-        ("official", ["Training"], ["PublicTest"], ["PrivateTest"]),
-        ("publictest", ["Training"], ["PublicTest"], ["PublicTest"]),
-        ("kaggle", ["Training"], ["PublicTest", "PrivateTest"], ["PublicTest", "PrivateTest"]),
-    ],
-)
-def test_splits_by_usage(protocol, train, validation, test):
-    dataset = random_data()
-    found = data.split(dataset, protocol, seed=5)
+@pytest.mark.parametrize("case", SPLITS)
+def test_splits(case):
+    protocol, usages, validation, test = SPLITS[case]
+    dataset = make(707, usages=usages)
+    own = dataset.usage == ("Training" if test else dataset.usage)
+    found, other = (data.split(dataset, protocol, seed=seed) for seed in (2, 3))
     assert list(found) == ["train", "validation", "test"]
-    for part, usages in zip(found.values(), (train, validation, test), strict=True):
-        np.testing.assert_array_equal(part, np.flatnonzero(np.isin(dataset.usage, usages)))
-
-
-@pytest.mark.parametrize(
-    ("protocol", "usages", "test"),
-    [
-        ("official", ("Training", "PrivateTest"), "PrivateTest"),
-        ("holdout", USAGES, "PublicTest"),
-        ("pooled", USAGES, None),
-    ],
-)
-def test_splits_that_hold_out_a_stratified_share(protocol, usages, test):
-    dataset = random_data(usages)
-    found = data.split(dataset, protocol, seed=2)
-    own = np.flatnonzero((dataset.usage == "Training") | (protocol == "pooled"))
-    together = np.sort(np.concatenate([found["train"], found["validation"]]))
-    np.testing.assert_array_equal(together, own)
-    held = np.bincount(dataset.labels[found["validation"]])
-    assert (np.abs(held - np.bincount(dataset.labels[own]) / 10) < 1).all()
-    expected = np.flatnonzero(dataset.usage == test) if test else found["validation"]
-    np.testing.assert_array_equal(found["test"], expected)
-    again, other = (data.split(dataset, protocol, seed=seed) for seed in (2, 3))
-    np.testing.assert_array_equal(again["train"], found["train"])
-    assert not np.array_equal(other["train"], found["train"])
-    for part in found.values():
-        assert (np.diff(part) > 0).all()
+    for name, expected in (("validation", validation), ("test", test)):
+        wanted = np.isin(dataset.usage, expected or [])
+        np.testing.assert_array_equal(
+            found[name], np.flatnonzero(wanted) if expected else found["validation"]
+        )
+    held = [] if validation else found["validation"]
+    together = np.sort(np.concatenate([found["train"], held]).astype(int))
+    np.testing.assert_array_equal(together, np.flatnonzero(own))
+    assert len(set(np.bincount(dataset.labels[held], minlength=7))) <= 2  # of each class the same
+    assert np.array_equal(found["train"], other["train"]) == bool(validation)
+    assert all((np.diff(part) > 0).all() for part in found.values())
 
 
 def test_pooled_held_out_part_has_korchis_counts():
@@ -732,20 +627,16 @@ def test_pooled_held_out_part_has_korchis_counts():
     assert np.bincount(part.labels[found["test"]]).tolist() == [899, 608, 620]
 
 
-@pytest.mark.parametrize(
-    ("protocol", "usages", "expected"),
-    [
+def test_a_part_that_is_missing_is_named():
+    for protocol, usages, expected in (
         ("official", ("Training", "PublicTest"), "PrivateTest"),
         ("official", ("PublicTest", "PrivateTest"), "Training"),
         ("kaggle", ("Training",), "PublicTest or PrivateTest"),
         ("holdout", ("Training", "PrivateTest"), "PublicTest"),
-        ("publictest", ("Training", "PrivateTest"), "PublicTest"),
         ("crossed", USAGES, "official, publictest, holdout, kaggle, pooled"),
-    ],
-)
-def test_a_part_that_is_missing_is_named(protocol, usages, expected):
-    with pytest.raises(DataError, match=expected):
-        data.split(random_data(usages), protocol)
+    ):
+        with pytest.raises(DataError, match=expected):
+            data.split(make(210, usages=usages), protocol)
     with pytest.raises(DataError, match="cannot be held out"):
         data.split(make(7), "pooled")
 

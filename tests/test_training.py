@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_datasets import write_csv
+from test_data import write_csv
 
 from fer_utils import datasets, devices, parameters, results, training
 from fer_utils.protocol import Task

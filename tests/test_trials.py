@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from runs import make_run
-from test_datasets import write_csv
+from test_data import write_csv
 
 from fer_utils import datasets, network_plots, parameters, results, trials
 from fer_utils.predecessors import settle

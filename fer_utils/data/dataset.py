@@ -20,6 +20,7 @@ LOADER_VERSION = 1  # part of the cache's key: raise it whenever the same file g
 PROTOCOLS = ("official", "publictest", "holdout", "kaggle", "pooled")
 KAGGLE = "msambare/fer2013"
 ARRAYS = ("images", "labels", "usage", "names")
+USUAL = {"split": "official", "converted": 0, "resized": 0, "bad_count": 0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +84,7 @@ def load(
     known = {"kind": place.kind, "source": name, "sha256": digest}
     if place.kind == "npz":
         saved = _read_npz(place.path)
-        usual = {"split": "official", "converted": 0, "resized": 0, "bad": [], "bad_count": 0}
-        return _complete(saved, {**usual, "origin": saved.provenance.get("source")}, known)
+        return _complete(saved, {"origin": saved.provenance.get("source"), **known})
     # Options that changed nothing share the plain entry.
     plain = f"{digest}-v{LOADER_VERSION}"
     options = plain + "-skip" * (on_bad == "skip") + "-resize" * resize
@@ -92,7 +92,7 @@ def load(
         if (kept := _kept(folder, key)) and kept.provenance.get("sha256") == digest:
             return replace(kept, provenance={**kept.provenance, **known})
     arrays, notes = readers.read(place, on_bad, resize)
-    dataset = _complete(Dataset(**arrays), {}, {**known, **notes})
+    dataset = _complete(Dataset(**arrays), {**known, **notes})
     with suppress(DataError):  # not if the source changed while it was read
         if readers.locate(place.path).stamp == place.stamp:
             _keep(folder, options if notes["bad_count"] or notes["resized"] else plain, dataset)
@@ -114,9 +114,8 @@ def _synthetic(spec: str, folder: Path | None) -> Dataset:
     if kept := _kept(folder, key):
         return kept
     arrays, notes = synthetic.generate(**options)
-    usual = {"split": "official", "converted": 0, "resized": 0, "bad": [], "bad_count": 0}
-    told = {"kind": "synthetic", "source": "synthetic:n={n},seed={seed}".format(**options)}
-    dataset = _complete(Dataset(**arrays), usual, {**told, **notes})
+    known = {"kind": "synthetic", "source": "synthetic:n={n},seed={seed}".format(**options)}
+    dataset = _complete(Dataset(**arrays), {**known, **notes})
     dataset.provenance["sha256"] = dataset.provenance["pixels_sha256"]
     _keep(folder, key, dataset)
     return dataset
@@ -131,19 +130,17 @@ def _download(spec: str) -> str:
 
         return kagglehub.dataset_download(handle)
     except Exception as error:  # whatever the client raises, the way out is the same
-        why = type(error).__name__
-        page = f"https://www.kaggle.com/datasets/{handle}"
         raise DataError(
-            f"{spec}: the download failed, perhaps there is no network ({why}); "
-            f"download {page} by hand and give its path"
+            f"{spec}: the download failed, perhaps there is no network ({type(error).__name__}); "
+            f"download https://www.kaggle.com/datasets/{handle} by hand and give its path"
         ) from None
 
 
-def _complete(dataset: Dataset, usual: dict, known: dict) -> Dataset:
+def _complete(dataset: Dataset, known: dict) -> Dataset:
     """The dataset with every key that provenance promises; `known` overrides its own."""
     found = {"pixels_sha256": pixels_sha256(dataset), "counts": _counts(dataset)}
     found["loader_version"] = LOADER_VERSION
-    return replace(dataset, provenance={**usual, **dataset.provenance, **known, **found})
+    return replace(dataset, provenance={**USUAL, "bad": [], **dataset.provenance, **known, **found})
 
 
 def _read_npz(path: Path) -> Dataset:

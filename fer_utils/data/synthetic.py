@@ -54,10 +54,7 @@ WRONG_LABELS, REPEATED, LEAKED, CONFLICTING = 0.08, 0.04, 0.08, 0.05
 
 
 def draw_parameters(rng, shown):
-    """A list with one namespace per emotion name in `shown`: AUs, the person, the picture.
-
-    Lengths in pixels, tones in grey levels, angles in radians; `au` maps an AU to its strength.
-    """
+    """A namespace for each emotion in `shown`: AUs, the person, the picture (pixels, radians)."""
     n = len(shown)
 
     def uniform(low, high):
@@ -70,8 +67,7 @@ def draw_parameters(rng, shown):
         return rng.random(n) < p
 
     table = {e: [aus.get(k, 0.0) for k in AUS] for e, aus in EXPRESSIONS.items()}
-    means = np.array([table[e] for e in shown])
-    others = np.array([table[e] for e in rng.choice(list(EXPRESSIONS), n)])
+    means, others = (np.array([table[e] for e in of]) for of in (shown, rng.choice(list(table), n)))
     blend = np.where(chance(0.12), uniform(0.1, 0.4), 0)[:, None]
     strength = np.where(chance(0.08), uniform(0.25, 0.6), uniform(0.8, 1.3))[:, None]
     jitter = rng.normal(1, 0.2, means.shape)
@@ -79,8 +75,7 @@ def draw_parameters(rng, shown):
     units = (strength * jitter * ((1 - blend) * means + blend * others) + stray).clip(0, 1.4)
 
     skin = uniform(115, 215)
-    dark = uniform(15, 0.45 * skin)
-    background = uniform(10, 245)
+    dark, background = uniform(15, 0.45 * skin), uniform(10, 245)
     columns = dict(
         au=units, lean=normal(0.08),  # lean: one half of the face moves more than the other
         skin=skin, lips=uniform(0.6, 0.85), hair=np.where(chance(0.75), dark, uniform(60, 220)),
@@ -94,11 +89,9 @@ def draw_parameters(rng, shown):
         style=rng.choice(["none", "short", "short", "fringe", "parted", "long", "long"], n),
         hairline=normal(1.0, -16.0), parting=normal(3.0), glasses=chance(0.12),
         occluded=chance(0.04), hand_x=uniform(-18, 18), hand_y=uniform(-18, 22),
-        hand=uniform(5, 10),
-        yaw=normal(0.22), pitch=normal(0.12), roll=normal(0.13), scale=normal(0.07, 1.15),
-        shift_x=normal(1.8), shift_y=normal(1.8),
-        background=background, wall=background + normal(40), wall_x=normal(18),
-        shirt=uniform(20, 235),
+        hand=uniform(5, 10), yaw=normal(0.22), pitch=normal(0.12), roll=normal(0.13),
+        scale=normal(0.07, 1.15), shift_x=normal(1.8), shift_y=normal(1.8), background=background,
+        wall=background + normal(40), wall_x=normal(18), shirt=uniform(20, 235),
         light_x=normal(0.5), light_y=normal(0.25, -0.3), ambient=uniform(0.45, 0.85),
         gain=uniform(0.95, 1.35), offset=normal(10), slope=normal(20), blur=uniform(0, 0.65),
         noise=uniform(0, 4), quality=rng.integers(50, 98, n),
@@ -348,9 +341,9 @@ def degrade(image, face, rng):
 
 
 def label_plan(n, rng):
-    """Labels and splits (0 Training, 1 PublicTest, 2 PrivateTest), (n,) each, split after split.
+    """Labels and splits (index into USAGES), (n,) each, in FER2013's proportions.
 
-    Proportions are FER2013's; from n = 700 on each test split holds two or more of every class.
+    From n = 700 on each test split holds two or more images of every class.
     """
     exact = FER2013_COUNTS * n / FER2013_COUNTS.sum()
     counts = exact.astype(int)

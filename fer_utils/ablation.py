@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_utils import claims, datasets, parameters, preprocess, results, training
+from fer_utils import claims, datasets, parameters, results, training
+from fer_utils.data import preprocess
 from fer_utils.datasets import Dataset
 
 MODEL = "basic_cnn"

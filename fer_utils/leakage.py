@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fer_utils import evaluation
-from fer_utils.fer2013 import DataError
+from fer_utils.base import DataError
 
 # Differing bits up to which two hashes count as the same photo; always even, as half of a photo's
 # bits are set. Of the PrivateTest images that are not in Training byte for byte, 20, 33, 64, 66 and

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from fer_utils import ferplus
+from fer_utils.data import votes as ferplus
 from fer_utils.datasets import EMOTIONS
 from fer_utils.evaluation import accuracy_interval
 

@@ -9,17 +9,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-PARAMS = ROOT / "params"
+from fer_utils.base import PARAMS, ROOT, ParameterError  # noqa: F401
+
 GRIDS = {  # what the grid of each classical pipeline names
     "pca_knn": ("components", "k", "weights"),
     "hog_svm": ("features", "components", "kernel", "C"),
 }
 SCHEMAS = Path(__file__).resolve().parent / "schemas"
-
-
-class ParameterError(ValueError):
-    """A parameter file or value is wrong; the message names file, key, value and remedy."""
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -164,7 +160,8 @@ def _named(folder: str, kind: str, name: str) -> Path:
 
 def _check_network(content: dict[str, Any], where: str) -> None:
     """Builder, its options and the classes exist; nothing is built, no backend imported."""
-    from fer_utils import datasets, images, models
+    from fer_utils import datasets, models
+    from fer_utils.data.readers import EMOTION_FOLDERS
 
     try:
         if "builder" in content:
@@ -182,7 +179,7 @@ def _check_network(content: dict[str, Any], where: str) -> None:
         raise ParameterError(f"{where}: `training.balance` is class_weights, but `training.mixing` "
                              "makes images of two classes; leave one out")  # fmt: skip
     for name in content.get("classes") or []:
-        if name.lower() not in images.EMOTION_FOLDERS:
+        if name.lower() not in EMOTION_FOLDERS:
             known = ", ".join(datasets.EMOTIONS)
             raise ParameterError(f"{where}: unknown class '{name}'; known are {known}")
 

@@ -17,17 +17,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fer_utils import (
-    cache,
-    commands,
-    devices,
-    export,
-    parameters,
-    preprocess,
-    pretrained,
-    results,
-)
-from fer_utils.fer2013 import DataError
+from fer_utils import devices, export, parameters, pretrained, results
+from fer_utils.base import DataError, ResultError, replacing, status
+from fer_utils.data import preprocess
+from fer_utils.data.dataset import cache_folder
 
 STUDIES = ("full", "quick", "demo")  # where a run is looked for, in this order
 SMALLEST = 40  # side of a face in a photo, pixels
@@ -81,7 +74,7 @@ def committed_in_int8(folder: Path) -> Callable[[np.ndarray], np.ndarray] | None
     digest = hashlib.sha256(json.dumps(pretrained.record(folder)["params"]).encode())
     with contextlib.suppress(OSError):  # which loading the network tells of
         digest.update((folder / pretrained.FILE).read_bytes())
-    kept = cache.cache_folder()
+    kept = cache_folder()
     place = kept and kept / f"{folder.parent.name}-{digest.hexdigest()[:24]}.tflite"
     with contextlib.suppress(OSError, ValueError):  # there is none, or it is damaged: made anew
         if place:
@@ -90,8 +83,8 @@ def committed_in_int8(folder: Path) -> Callable[[np.ndarray], np.ndarray] | None
         return None
     content = export.converted(pretrained.network(folder))
     if place:
-        with contextlib.suppress(OSError):  # a full or read-only disk costs time alone
-            with cache.replacing(place) as temporary:
+        with contextlib.suppress(ResultError):  # a full or read-only disk costs time alone
+            with replacing(place) as temporary:
                 temporary.write_bytes(content)
     return export.predictor(content)
 
@@ -170,7 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
         "quick or demo study (default: FER-Net with the committed weights)"
     )  # fmt: skip
     options = parser.parse_args(arguments)
-    return commands.status(lambda: _predict(options))
+    return status(lambda: _predict(options))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fer_utils import datasets, evaluation, quality, results
+from fer_utils import datasets, evaluation, results
+from fer_utils.data import quality
 from fer_utils.parameters import used
 from fer_utils.results import VIEWS
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import pandas as pd
 
-from fer_utils import claims, commands, export, plots, pretrained, results
-from fer_utils.parameters import ROOT, ParameterError, model, standard_models
+from fer_utils import claims, export, plots, pretrained, results
+from fer_utils.base import ROOT, ParameterError, status
+from fer_utils.parameters import model, standard_models
 from fer_utils.results import Run
 
 FOLDER = ROOT / "results" / "reference"
@@ -304,7 +305,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("study", help="folder of a finished study on FER2013, results/full say")
     options = parser.parse_args(arguments)
-    return commands.status(lambda: _collect(options))
+    return status(lambda: _collect(options))
 
 
 if __name__ == "__main__":

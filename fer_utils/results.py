@@ -21,8 +21,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from fer_utils import cache
-from fer_utils.parameters import ROOT, ParameterError, check
+from fer_utils.base import ROOT, ParameterError, ResultError, replacing, write_text
+from fer_utils.parameters import check
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,27 +62,10 @@ HEADINGS = {
 }
 
 
-class ResultError(RuntimeError):
-    """A result file is missing, damaged or cannot be written; the message names it."""
-
-
 def study_folder(results: str | Path) -> Path:
     """The study's folder; a relative path counts from the project's root, wherever one works."""
     path = Path(results)
     return path if path.is_absolute() else ROOT / path
-
-
-@contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place only if the block succeeds."""
-    try:
-        with cache.replacing(Path(path)) as temporary:
-            yield temporary
-    except OSError as error:
-        raise ResultError(
-            f"{path}: cannot be written ({error.strerror or error}); "
-            "make room or name another folder with --results"
-        ) from None
 
 
 @contextlib.contextmanager
@@ -135,12 +118,6 @@ def alive(pid: int) -> bool:
     except PermissionError:
         pass
     return True
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text, atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def save_table(table: pd.DataFrame, path: str | Path, index: bool = False) -> None:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from fer_utils.base import DataError
 from fer_utils.evaluation import accuracy_interval
-from fer_utils.fer2013 import DataError
 
 # After Hendrycks and Dietterich (2019), fitted to faces of 48 grey pixels: the parameter as text
 # and its value at strengths 1 to 5.

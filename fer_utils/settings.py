@@ -273,8 +273,9 @@ def _of_notebooks(
 
 def _preprocess_content(given: dict[str, Any]) -> list[Any]:
     """What the chapter on preprocessing depends on besides data and code."""
-    from fer_utils import ablation, preprocess
-    from fer_utils.fer2013 import DataError
+    from fer_utils import ablation
+    from fer_utils.base import DataError
+    from fer_utils.data import preprocess
 
     content: list[Any] = [parameters.model(ablation.MODEL)["training"]]
     try:
@@ -287,7 +288,7 @@ def _preprocess_content(given: dict[str, Any]) -> list[Any]:
 
 def _photo_content(given: dict[str, Any]) -> str:
     """One hash of the photo's pixels; DataError for a wrong one, before anything runs."""
-    from fer_utils import preprocess
+    from fer_utils.data import preprocess
 
     if not given.get("photo"):
         return ""

@@ -50,24 +50,23 @@ def modules_of(notebook: str | Path) -> list[str]:
     found: set[str] = set()
     waiting = _imported(code)
     while waiting:
-        name = waiting.pop()
-        path = PACKAGE / f"{name}.py"
-        if name not in found and path.is_file():
-            found.add(name)
+        path = PACKAGE.parent / waiting.pop().replace(".", "/")
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if str(path) not in found and path.is_file():
+            found.add(str(path))
             waiting |= _imported(path.read_text(encoding="utf-8"))
-    return sorted(str(PACKAGE / f"{name}.py") for name in found)
+    return sorted(found)
 
 
 def _imported(code: str) -> set[str]:
+    """The names that code imports which may be modules of this package."""
     names = set()
     for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.ImportFrom) and node.module == "fer_utils":
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fer_utils."):
-            names.add(node.module.split(".")[1])
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fer_utils"):
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
-            names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("fer_utils.")}
-    return names
+            names |= {alias.name for alias in node.names if alias.name.startswith("fer_utils.")}
+    return names - {"fer_utils"}
 
 
 def report_files() -> list[str]:
@@ -331,7 +330,8 @@ def show_data(config: dict[str, Any], options: argparse.Namespace) -> bool:
     Enters in `config` what identifies the content. False if a dry run found bad rows that the
     study itself would stop at.
     """
-    from fer_utils import datasets, quality
+    from fer_utils import datasets
+    from fer_utils.data import quality
 
     start = time.time()
     on_bad = "skip" if options.dry_run else options.on_bad
@@ -368,7 +368,7 @@ def show_data(config: dict[str, Any], options: argparse.Namespace) -> bool:
 
 def _votes(dataset: Any, votes: str) -> str:
     """Print how many images have FER+ votes in a file; the hash of what is in it."""
-    from fer_utils import ferplus
+    from fer_utils.data import votes as ferplus
 
     joined = int((ferplus.join(dataset, votes) >= 0).any(axis=1).sum())
     if not joined:

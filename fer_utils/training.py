@@ -19,18 +19,17 @@ import pandas as pd
 
 from fer_utils import (
     augment,
-    balance,
-    commands,
     datasets,
     devices,
     evaluation,
     mixing,
     optimizer,
     parameters,
-    quality,
     results,
     transfer,
 )
+from fer_utils.base import AFTER_EPOCH, status
+from fer_utils.data import balance, quality
 from fer_utils.protocol import TRAINING_VERSION as TRAINING_VERSION
 from fer_utils.protocol import Task
 from fer_utils.results import VIEWS
@@ -495,7 +494,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="the common protocol or the paper's own only (default: both)",
     )
     options = parser.parse_args(arguments)
-    return commands.status(lambda: _train(options), commands.AFTER_EPOCH)
+    return status(lambda: _train(options), AFTER_EPOCH)
 
 
 if __name__ == "__main__":

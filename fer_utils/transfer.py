@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from fer_utils import cache, devices, quality
+from fer_utils import devices
+from fer_utils.base import ResultError, replacing
+from fer_utils.data import quality
+from fer_utils.data.dataset import cache_folder
 from fer_utils.parameters import ROOT, ParameterError, merge
 
 POOLED = "avg_pool"
@@ -126,7 +129,7 @@ def features(base: Any, images: np.ndarray, say: Any = print) -> np.ndarray:
     They are kept by content, of each image and of the base, so that protocols and runs share them.
     An image's features do not depend on its neighbours in a batch.
     """
-    folder = cache.cache_folder()
+    folder = cache_folder()
     place = folder and folder / f"features-{_key(base)}.npz"
     digests, known = _kept(place, base.output.shape[-1])
     wanted = quality.image_digests(images)
@@ -140,8 +143,8 @@ def features(base: Any, images: np.ndarray, say: Any = print) -> np.ndarray:
         known = np.concatenate([known, _computed(base, images[part])])
         if not place:
             continue
-        with contextlib.suppress(OSError):  # a full disk costs time, not the features
-            with cache.replacing(place) as temporary:
+        with contextlib.suppress(ResultError):  # a full disk costs time, not the features
+            with replacing(place) as temporary:
                 np.savez(temporary, digests=digests, features=known)
     order = np.argsort(digests)
     return known[order[np.searchsorted(digests[order], wanted)]]

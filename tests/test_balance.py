@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_utils import balance
+from fer_utils.data import balance
 
 COUNTS = {0: 30, 1: 4, 3: 50, 6: 12}  # an unbalanced set in which classes 2, 4 and 5 are absent
 
@@ -159,7 +159,7 @@ def test_only_class_weights_carries_weights(data):
 
 def test_sampled_indices():
     labels = np.array([0, 0, 0, 1, 0, 1], np.uint8)
-    over, under = balance.oversample(labels, seed=1), balance.undersample(labels, seed=1)
+    over, under = (balance.sampled(labels, f"{kind}sample", seed=1) for kind in ("over", "under"))
     np.testing.assert_array_equal(over[:6], np.arange(6))
     assert counts(labels[over]) == {0: 4, 1: 4}
     assert counts(labels[under]) == {0: 2, 1: 2} and (np.diff(under) > 0).all()
@@ -347,6 +347,6 @@ def test_balancing_is_fast_enough_to_do_before_every_run():
 
 
 def test_importing_balance_loads_no_training_library():
-    code = "import sys, fer_utils.balance; print({m.split('.')[0] for m in sys.modules})"
+    code = "import sys, fer_utils.data.balance; print({m.split('.')[0] for m in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     assert not [m for m in (b"tensorflow", b"keras", b"imblearn") if b"'" + m + b"'" in loaded]

@@ -9,7 +9,7 @@ import sys
 import pytest
 from clones import Clone, processor_seconds
 from conftest import ROOT
-from test_datasets import write_csv
+from test_data import write_csv
 
 from fer_utils import datasets
 from fer_utils.datasets import USAGES

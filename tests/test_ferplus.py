@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from runs import make_run
 
-from fer_utils import ferplus
-from fer_utils.datasets import EMOTIONS, USAGES, DataError, Dataset, load, select_classes
+from fer_utils.data import EMOTIONS, USAGES, DataError, Dataset, load, select_classes
+from fer_utils.data import votes as ferplus
+from fer_utils.labels import predicted_labels, yardstick
 
 NAMES = ("neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF").split(",")
 
@@ -278,13 +279,13 @@ def test_maps_from_votes_learn_how_labels_came_about():
     usage = np.repeat(USAGES, 100)
     data = dataset([str(i) for i in range(300)], labels, usage)
     given[-10:] = -1
-    found = ferplus.predicted_labels(data, given)
+    found = predicted_labels(data, given)
     assert list(found) == ["leading vote", "logistic regression", "random forest"]
     for predicted in found.values():
         assert (predicted[:-10] == labels[:-10]).all() and (predicted[-10:] == -1).all()
     given[usage == "Training"] = -1
     with pytest.raises(DataError, match="no image of Training"):
-        ferplus.predicted_labels(data, given)
+        predicted_labels(data, given)
 
 
 def test_yardstick_scores_maps_and_networks_on_the_images_with_votes(tmp_path):
@@ -297,11 +298,11 @@ def test_yardstick_scores_maps_and_networks_on_the_images_with_votes(tmp_path):
     order = np.concatenate([np.arange(60, 120), np.arange(60), np.arange(120, 180)])
     data = dataset([str(i) for i in range(180)], labels, usage[order])
     given[:60], given[60:120] = given[60:120].copy(), given[:60].copy()
-    table = ferplus.yardstick(data, given, [run])
+    table = yardstick(data, given, [run])
     assert set(table["split"]) == {"PublicTest"} and set(table["n"]) == {40}
     assert table["predictor"].iloc[-1] == "FER-Net, seed 0"
     assert table["accuracy"].iloc[-1] == pytest.approx(10 / 40)  # of places 20 to 59, up to 29
     # data that came without PublicTest, and so a run that was selected on a part of Training
     data.usage[data.usage == "PublicTest"] = "Training"
     cut = make_run(tmp_path / "cut", "fer_net", protocol="pooled")
-    assert not len(ferplus.yardstick(data, given, [cut]))
+    assert not len(yardstick(data, given, [cut]))

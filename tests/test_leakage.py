@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_utils import evaluation, leakage, quality
+from fer_utils import evaluation, leakage
+from fer_utils.base import DataError
+from fer_utils.data import quality
 from fer_utils.datasets import load
-from fer_utils.fer2013 import DataError
 
 
 def pictures(n, seed):

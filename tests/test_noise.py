@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from fer_utils import evaluation, noise
+from fer_utils.data.votes import VOTE_COLUMNS
 from fer_utils.datasets import EMOTIONS
-from fer_utils.ferplus import VOTE_COLUMNS
 
 
 @pytest.fixture(scope="module")

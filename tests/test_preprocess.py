@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from runs import make_run
 
-from fer_utils import ablation, datasets, preprocess
+from fer_utils import ablation, datasets
+from fer_utils.data import preprocess
 from fer_utils.datasets import DataError
 
 

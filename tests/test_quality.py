@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_utils import quality
+from fer_utils.data import quality
 from fer_utils.datasets import DataError, Dataset, load
 
 

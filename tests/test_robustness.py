@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fer_utils import evaluation, robustness
-from fer_utils.fer2013 import DataError
+from fer_utils.base import DataError
 
 
 def faces(n=8):

@@ -10,7 +10,8 @@ from browser import SIZES, faults
 from clones import Clone, processor_seconds
 from conftest import ROOT
 
-from fer_utils import datasets, ferplus, results
+from fer_utils import datasets, results
+from fer_utils.data import votes as ferplus
 
 pytestmark = pytest.mark.study
 EXPECTED = json.loads((ROOT / "tests" / "expected_tiny.json").read_text(encoding="utf-8"))
@@ -133,7 +134,7 @@ def test_second_run_does_nothing_and_is_quick(clone, first):
     ("name", "due"),
     [
         ("params/models/deep_cnn.yaml", {"04_train deep_cnn seed 0", *CHAPTERS}),
-        ("fer_utils/ferplus.py", {"01_explore", "07_errors", "09_fer_net", "report"}),
+        ("fer_utils/data/votes.py", {"01_explore", "07_errors", "09_fer_net", "report"}),
         ("results/reference/trials.csv", {"09_fer_net", "report"}),
         ("fer_utils/report/style.css", {"report"}),
         ("notebooks/03_balance.ipynb", {"03_balance", "report"}),

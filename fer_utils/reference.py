@@ -17,12 +17,10 @@ import pandas as pd
 
 from fer_utils import claims, export, plots, pretrained, results
 from fer_utils.base import ROOT, ParameterError, status
-from fer_utils.parameters import model, standard_models
 from fer_utils.results import Run
 
 FOLDER = ROOT / "results" / "reference"
 FILES = ("metrics.json", "history.csv")  # of a run; its other files are too large
-SELECTS_ON_TEST = ("publictest", "kaggle", "pooled")  # protocols that test where they select
 OF_ALL_MODELS = (  # of all models of a study together
     "errors/mcnemar.csv", "errors/mcnemar_without_known.csv", "errors/reliability.svg",
     "errors/coverage.svg", "errors/robustness.svg",
@@ -149,71 +147,9 @@ def _with_known(verdicts: pd.DataFrame, old: pd.DataFrame, new: Container[str]) 
     return pd.DataFrame(rows, columns=verdicts.columns)
 
 
-def summary(comparison: pd.DataFrame) -> str:
-    """The reference's models as a Markdown table, the best under the common protocol first.
-
-    The paper's accuracy, the one measured under its protocol, and that under the common one, all
-    images and without the known ones, in percent with 95 % intervals, of the first seed; below
-    them the mean and range of the seeds where there are several. Models that lack the common
-    protocol, or any run, come last.
-    """
-    rows = [
-        "| model | paper | claimed | under the paper's own protocol | common protocol, PrivateTest "
-        "| without known images |",
-        "|---|---|---|---|---|---|",
-    ]
-    claimed = dict(claims.accuracies().itertuples(index=False))
-    own = results.own_protocol(comparison).set_index(["run_id", "seed"])
-    common = comparison[comparison["protocol"] == "official"].sort_values("seed")
-    first = common.drop_duplicates("run_id").sort_values(["classes", "accuracy"], ascending=False)
-    apart = "accuracy_not_in_training"
-
-    def told(row: Any) -> list[str]:
-        name = f"`{row.run_id}`" + (f", {row.classes} classes" if row.classes < 7 else "")
-        name += ", from scratch" if row.title.endswith(" from scratch") else ""
-        said = claimed.get(row.run_id)
-        cells = [name, row.paper, "" if said is None else f"{100 * said:.3g}", ""]
-        key = row.run_id, row.seed
-        if row.paper_protocol != "official" and key in own.index:
-            paper = own.loc[key]
-            cells[3] = _interval(paper) + " *" * (paper.protocol in SELECTS_ON_TEST)
-        return cells
-
-    for row in first.itertuples():
-        cells = told(row)
-        rows.append(f"| {' | '.join([*cells, _interval(row), _interval(row, apart)])} |")
-        seeds = common[(common["run_id"] == row.run_id) & (common["title"] == row.title)]
-        if len(seeds) > 1:
-            name = f"{cells[0]}, mean of {len(seeds)} seeds (lowest to highest)"
-            paper = ""
-            if cells[3] and all((row.run_id, seed) in own.index for seed in seeds["seed"]):
-                paper = _seeds(own.loc[[(row.run_id, seed) for seed in seeds["seed"]]])
-                paper += " *" * cells[3].endswith("*")
-            cells = [name, row.paper, "", paper, _seeds(seeds), _seeds(seeds, apart)]
-            rows.append(f"| {' | '.join(cells)} |")
-    alone = comparison[~comparison["run_id"].isin(common["run_id"])].sort_values("seed")
-    for row in alone.drop_duplicates("run_id").itertuples():
-        rows.append(f"| {' | '.join(told(row))} | not run yet | |")
-    for name in standard_models():
-        if name not in set(comparison["run_id"]):
-            said = f"{100 * claimed[name]:.3g}" if name in claimed else ""
-            rows.append(f"| `{name}` | {model(name)['paper']} | {said} | not run yet | | |")
-    return "\n".join(rows)
-
-
 def _of_first_seeds(runs: list[Run]) -> list[Run]:
     first = {run.metrics["run_id"]: run.metrics["seed"] for run in reversed(runs)}
     return [run for run in runs if run.metrics["seed"] == first[run.metrics["run_id"]]]
-
-
-def _interval(row: Any, column: str = "accuracy") -> str:
-    value, *ends = (f"{100 * getattr(row, column + end):.1f}" for end in ("", "_low", "_high"))
-    return f"{value} ({' to '.join(ends)})"
-
-
-def _seeds(rows: pd.DataFrame, column: str = "accuracy") -> str:
-    of = 100 * rows[column]
-    return f"{of.mean():.1f} ({of.min():.1f} to {of.max():.1f})"
 
 
 def costs(runs: list[Run]) -> dict[str, float]:
@@ -292,9 +228,9 @@ def compare(runs: list[Run], folder: Path = FOLDER) -> pd.DataFrame:
 
 def _collect(options: argparse.Namespace) -> None:
     runs = collect(Path(options.study).absolute())
-    print(summary(results.comparison(runs)))
     size = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
-    print(f"\n{len(runs)} runs in {FOLDER}, {size / 1e6:.2f} MB")
+    print(f"{len(runs)} runs in {FOLDER}, {size / 1e6:.2f} MB")
+    print("render the documents again: python -m fer_utils.documents")
 
 
 def main(arguments: list[str] | None = None) -> int:

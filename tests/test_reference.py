@@ -1,4 +1,4 @@
-"""The committed results: tables follow from records, the README from the tables, checks decide."""
+"""The committed results: tables follow from records, and a new run is checked against them."""
 
 import json
 from functools import partial
@@ -41,42 +41,6 @@ def test_verdicts_follow_from_the_records(committed, tmp_path):
         (claim,) = [each for each in claims.read() if each["claim"] == row["claim"]]
         measured = claims.Measured(row["measured"], row["low"], row["high"], "")
         assert claims._verdict(claim, measured) == row["verdict"]
-
-
-def test_several_seeds_are_one_row_more_and_models_without_a_run_the_last_ones(tmp_path):
-    runs = [make_run(tmp_path, "hog_svm", correct=24)]
-    runs.append(make_run(tmp_path, "dcnn_three_class", correct=48, protocol="pooled"))
-    runs.append(make_run(tmp_path, "resnet50", correct=20))
-    for seed, correct in ((0, 30), (1, 36), (2, 33)):
-        runs.append(make_run(tmp_path, "basic_cnn", correct=correct, seed=seed))
-        own = make_run(tmp_path, "basic_cnn", correct=correct + 6, seed=seed, protocol="holdout")
-        runs.append(own)
-    runs += [make_run(tmp_path, "pipeline_cnn", correct=22, seed=seed) for seed in (0, 1)]
-    table = results.comparison(runs)
-    table.loc[table["run_id"] == "resnet50", "title"] += " from scratch"
-    for end, shift in (("", 0), ("_low", -0.1), ("_high", 0.1)):
-        table["accuracy_not_in_training" + end] = table["accuracy"] - 0.2 + shift
-    lacking = table.drop(table.query("protocol == 'holdout' and seed == 2").index)
-    assert " seeds (lowest to highest) | engdata301 |  |  | 55.0 (" in reference.summary(lacking)
-    other = table.assign(title=table["title"].where(table["seed"] < 1, "from other weights"))
-    assert " seeds (lowest to highest)" not in reference.summary(other)
-    rows = reference.summary(table).splitlines()[2:]
-    assert rows[0].startswith("| `basic_cnn` | engdata301 | 44 | 60.0 (")
-    assert rows[0].endswith("| 30.0 (20.0 to 40.0) |")
-    assert rows[1] == (
-        "| `basic_cnn`, mean of 3 seeds (lowest to highest) | engdata301 |  "
-        "| 65.0 (60.0 to 70.0) | 55.0 (50.0 to 60.0) | 35.0 (30.0 to 40.0) |"
-    )
-    assert rows[2].startswith("| `hog_svm` | baseline |  |  | 40.0 (")
-    assert rows[4] == (  # the paper's protocol is the common one
-        "| `pipeline_cnn`, mean of 2 seeds (lowest to highest) | choudhari |  |  "
-        "| 36.7 (36.7 to 36.7) | 16.7 (16.7 to 16.7) |"
-    )
-    assert rows[5].startswith("| `resnet50`, from scratch | engdata301 |  |  | 33.3 (")
-    assert rows[6].startswith("| `dcnn_three_class`, 3 classes | korchi | 82.1 | 80.0 (")
-    assert rows[6].endswith(") * | not run yet | |")
-    assert "| `six_layer_cnn` | six-layer-2020 | 61.7 | not run yet | | |" in rows[7:]
-    assert not any("fer_net_large" in row for row in rows)  # runs on request only
 
 
 def test_every_parameter_file_tells_the_score_of_its_reference_run(committed):

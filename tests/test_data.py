@@ -5,6 +5,7 @@ import json
 import os
 import re
 import struct
+import subprocess
 import sys
 import time
 import types
@@ -21,6 +22,16 @@ from fer_utils.data.dataset import ARRAYS, LOADER_VERSION
 TOTALS = (4953, 547, 5121, 8989, 6077, 4002, 6198)  # of the real FER2013
 SPLIT_SIZES = (28709, 3589, 3589)
 KAGGLE = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+
+def test_the_room_imports_base_alone_and_nothing_heavy():
+    code = "import sys, fer_utils.data; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    own = {name for name in done.stdout.split() if name.startswith("fer_utils.")}
+    assert {name.removeprefix("fer_utils.") for name in own} == {
+        "base", "data", "data.dataset", "data.readers",
+    }  # fmt: skip
+    assert not {"fcntl", "keras", "tensorflow", "sklearn", "cv2"} & set(done.stdout.split())
 
 
 @pytest.fixture(autouse=True)

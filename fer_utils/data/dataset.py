@@ -16,7 +16,7 @@ import numpy as np
 from fer_utils.base import EMOTIONS, SIDE, USAGES, DataError, StudyError, replacing, write_text
 from fer_utils.data import readers
 
-LOADER_VERSION = 1  # part of the cache's key: raise it whenever the same file gives other arrays
+LOADER_VERSION = 2  # part of the cache's key: raise it whenever the same file gives other arrays
 PROTOCOLS = ("official", "publictest", "holdout", "kaggle", "pooled")
 KAGGLE = "msambare/fer2013"
 ARRAYS = ("images", "labels", "usage", "names")

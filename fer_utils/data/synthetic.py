@@ -48,8 +48,7 @@ CONFUSIONS = {
     "sadness": ("neutral", "neutral", "fear"), "surprise": ("fear", "fear", "happiness"),
     "neutral": ("sadness", "sadness", "anger", "happiness"),
 }  # fmt: skip
-# Shares: of all images; of Training and of each test split that repeat a training image; of those
-# repeats that carry another label.
+# shares of all images, of Training, of each test split, and of the repeats with another label
 WRONG_LABELS, REPEATED, LEAKED, CONFLICTING = 0.08, 0.04, 0.08, 0.05
 
 

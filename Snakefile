@@ -238,25 +238,6 @@ rule network:
         EXECUTE
 
 
-if "benchmark" in CHAPTERS:
-
-    rule benchmark:
-        input:
-            notebook=notebook("08_benchmark"),
-            code=code("08_benchmark"),
-        output:
-            notebook=update("benchmark/notebook.ipynb"),
-        params:
-            name="08_benchmark",
-            failed="failed/benchmark.ipynb",
-            parameters=json.dumps(PARAMETERS["benchmark"]),
-            content=config["content"],
-        message:
-            "notebook 08_benchmark"
-        shell:
-            EXECUTE
-
-
 rule report:
     input:
         notebook=notebook("report"),

@@ -5,7 +5,7 @@
 #   03_balance   unequal class sizes            04_train       each network, one run per seed
 #   05_classical PCA, KNN, HOG, LBP, SVM        05_ensemble    means of networks, with --only
 #   06_compare   models, papers' claims         07_errors      where and why models err
-#   08_benchmark speed, with --only benchmark   09_fer_net     the study's own network
+#   09_fer_net   the study's own network
 #   report       results/<profile>/report.html
 #
 #   ./run_all.sh                                embedded synthetic faces

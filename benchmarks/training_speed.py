@@ -133,7 +133,7 @@ def _prepare(contender: str, model: str, data: str, images: int) -> None:
             params["training"]["augmentation"] = None
         _step = _study(params, dataset)
         return
-    part = Task(params, dataset, 0, ()).part("train")
+    part = Task(params, dataset, 0).part("train")
     _step = _pytorch(params, *part) if contender == "PyTorch" else _keras(params, contender, *part)
 
 
@@ -160,7 +160,7 @@ def _matrix() -> Callable[[], float]:
 
 def _study(params: dict[str, Any], dataset: datasets.Dataset) -> Callable[[], None]:
     devices.start()
-    made = training.Training(Task(params, dataset, 0, ()), Path(tempfile.gettempdir()), print, 1)
+    made = training.Training(Task(params, dataset, 0), Path(tempfile.gettempdir()), print)
     labels, _ = made.assemble()
     order = np.random.default_rng(0).permutation(len(labels)).astype("int32")
     data = devices.batches(order, labels[order], size=params["training"]["batch_size"])

@@ -529,26 +529,3 @@ def filters(kernels: np.ndarray, columns: int = 16) -> Figure:
     for axis, kernel in zip(axes.flat, kernels, strict=False):
         axis.imshow(kernel, cmap="gray", vmin=-top, vmax=top, interpolation="nearest")
     return figure
-
-
-def speed_bars(table: pd.DataFrame) -> Figure:
-    """Median images per second by model and contender, lowest to highest round as a line."""
-    contenders = list(dict.fromkeys(table["contender"]))
-    colours = dict(zip(contenders, ("#6B6B6B", FIRST, SECOND), strict=False))
-    models = list(dict.fromkeys(table["model"]))
-    figure, axes = panels(1, len(models), size=(2.2 + 2.2 * len(models), 3))
-    for axis, model in zip(axes[0], models, strict=True):
-        part = table[table["model"] == model].set_index("contender")
-        for place, (name, row) in enumerate(part.iterrows()):
-            span = [[row.images_per_second - row.lowest], [row.highest - row.images_per_second]]
-            axis.bar(place, row.images_per_second, color=colours[name], yerr=span, capsize=4)
-            axis.annotate(
-                f"{row.images_per_second:,.0f}", (place, row.highest), (0, 3),
-                textcoords="offset points", ha="center", va="bottom",
-            )  # fmt: skip
-        axis.set_xticks(range(len(part)), [name.replace(" ", "\n") for name in part.index])
-        axis.set_title(model)
-        axis.grid(axis="x", visible=False)
-        axis.margins(y=0.15)
-    axes[0][0].set_ylabel("images per second in training")
-    return figure

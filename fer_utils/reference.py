@@ -26,7 +26,6 @@ OF_ALL_MODELS = (  # of all models of a study together
     "errors/coverage.svg", "errors/robustness.svg",
 )  # fmt: skip
 OF_NETWORK = ("network/yardstick.csv", "network/speeds.csv", "network/more_views.csv")
-OF_BENCHMARK = ("benchmark/benchmark.csv", "benchmark/accuracy.csv")
 
 
 def read(folder: Path = FOLDER) -> list[Run]:
@@ -109,7 +108,7 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
         results.save_figure(figure, made / "figures" / f"{name}.svg")
     first = _of_first_seeds(common)  # the errors chapter's tables and figures are of these
     lacking = sorted({run.metrics["params"]["title"] for run in first if run.place not in here})
-    for name in (*OF_ALL_MODELS, *OF_NETWORK, *OF_BENCHMARK):
+    for name in (*OF_ALL_MODELS, *OF_NETWORK):
         source = results.study_folder(study) / name
         place = made / ("figures" if source.suffix == ".svg" else "") / source.name
         if not source.is_file():

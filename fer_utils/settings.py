@@ -21,10 +21,8 @@ CHAPTERS = {
     "compare": "06_compare",
     "errors": "07_errors",
     "network": "09_fer_net",
-    "benchmark": "08_benchmark",
     "report": "report",
 }
-ON_REQUEST = {"benchmark"}  # runs with --only alone: it measures the machine, not the papers
 AFTER_RUNS = ("compare", "errors", "network")  # chapters that show what the runs have left
 OWN_NETWORKS = ("fer_net", "fer_net_large", "fer_net_ensemble")  # of the chapter `network`
 FILES = ("photo", "landmarks", "votes")  # the parameters of notebooks that are paths of files
@@ -154,7 +152,7 @@ def _selection(
 ) -> tuple[list[str], list[str]]:
     """The models and chapters to run; `finished` are the runs that the study's folder has."""
     models = profile.get("models") or parameters.standard_models()
-    chapters = [chapter for chapter in CHAPTERS if chapter not in ON_REQUEST]
+    chapters = list(CHAPTERS)
     known = [*parameters.names("models"), *CHAPTERS]
     for name in options.only or ():
         if name not in known:

@@ -25,7 +25,6 @@ from fer_utils.settings import (
     AFTER_RUNS,
     CHAPTERS,
     MODEL_NOTEBOOKS,
-    ON_REQUEST,
     OWN_NETWORKS,
     settings,
     trained_since,
@@ -317,8 +316,7 @@ def show_list() -> None:
         print(f"  {name:<18} {model['title']} ({model['paper']}{asked})")
     print("chapters")
     for chapter, notebook in CHAPTERS.items():
-        asked = " (with --only)" if chapter in ON_REQUEST else ""
-        print(f"  {chapter:<18} notebooks/{notebook}.ipynb{asked}")
+        print(f"  {chapter:<18} notebooks/{notebook}.ipynb")
     print("profiles")
     for name in parameters.names("profiles"):
         print(f"  {name:<18} {parameters.profile(name)['description']}")

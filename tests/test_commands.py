@@ -105,7 +105,7 @@ def test_list_names_models_chapters_and_profiles():
     for name in ("basic_cnn", "deep_cnn", "01_explore", "06_compare", "demo", "quick", "full"):
         assert name in text
     asked = [line.split()[0] for line in text.splitlines() if "with --only" in line]
-    assert asked == ["fer_net_ensemble", "fer_net_large", "benchmark"]
+    assert asked == ["fer_net_ensemble", "fer_net_large"]
 
 
 def test_a_dry_run_on_fer2013_tells_what_training_took_for_the_reference(tmp_path):

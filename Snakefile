@@ -1,10 +1,10 @@
 # The study as a graph, one rule per notebook. `run_all.sh` calls it with the study's folder as
-# working directory and the study's settings (fer_utils/settings.py) as configuration.
+# working directory and the study's settings (fer_utils/study/plan.py) as configuration.
 import json
 import shlex
 from pathlib import Path
 
-from fer_utils import settings, study
+from fer_utils.study.plan import OWN_NETWORKS
 
 MODELS = config["models"]
 CLASSICAL = config["classical"]  # those of the models that are no networks
@@ -18,18 +18,20 @@ CHAPTERS = config["chapters"]
 TRIALS = Path(workflow.basedir) / PARAMETERS["network"].get("trials", "results/reference/trials.csv")
 
 EXECUTE = (
-    f"{shlex.quote(config['python'])} -m fer_utils.execute {{input.notebook}} {{output.notebook}}"
+    f"{shlex.quote(config['python'])} -m fer_utils.study.execute {{input.notebook}} {{output.notebook}}"
     " --failed {params.failed} --name {params.name:q} --parameters {params.parameters:q}"
 )
 
 
+# the helper package: a change re-runs the notebooks, which present runs that are up to date
+PACKAGE = Path(workflow.basedir) / "fer_utils"
+REPORT = sorted(str(path) for path in (PACKAGE / "report").rglob("*") if path.suffix in (".py", ".css", ".js", ".j2"))
+ROOMS = [room for room in PACKAGE.iterdir() if room.name not in ("study", "extras", "report")]
+CODE = sorted(str(path) for room in ROOMS for path in [room, *room.rglob("*.py")] if path.suffix == ".py")
+
+
 def notebook(name):
     return f"{workflow.basedir}/notebooks/{name}.ipynb"
-
-
-def code(name):
-    """The helper modules that a notebook uses: a change in one of them re-runs the notebook."""
-    return study.modules_of(notebook(name))
 
 
 wildcard_constraints:
@@ -49,7 +51,7 @@ if "explore" in CHAPTERS:
     rule explore:
         input:
             notebook=notebook("01_explore"),
-            code=code("01_explore"),
+            code=CODE,
         output:
             notebook=update("explore/notebook.ipynb"),
         params:
@@ -70,7 +72,7 @@ if "preprocess" in CHAPTERS:
     rule preprocess:
         input:
             notebook=notebook("02_preprocess"),
-            code=code("02_preprocess"),
+            code=CODE,
         output:
             notebook=update("preprocess/notebook.ipynb"),
         params:
@@ -91,7 +93,7 @@ if "balance" in CHAPTERS:
     rule balance:
         input:
             notebook=notebook("03_balance"),
-            code=code("03_balance"),
+            code=CODE,
         output:
             notebook=update("balance/notebook.ipynb"),
         params:
@@ -116,7 +118,7 @@ rule train:
         notebook=notebook("04_train"),
         model=f"{workflow.basedir}/params/models/{{model}}.yaml",
         claims=f"{workflow.basedir}/params/claims.yaml",
-        code=code("04_train"),
+        code=CODE,
     output:
         # the run's other files are not listed: Snakemake removes the outputs of a failed job, and
         # a trained network must outlive a failing figure
@@ -141,7 +143,7 @@ rule classical:
     input:
         notebook=notebook("05_classical"),
         model=f"{workflow.basedir}/params/models/{{pipeline}}.yaml",
-        code=code("05_classical"),
+        code=CODE,
     output:
         notebook=update("runs/{pipeline}/seed_{seed}/notebook.ipynb"),
     params:
@@ -163,7 +165,7 @@ rule ensemble:
     input:
         notebook=notebook("05_ensemble"),
         model=f"{workflow.basedir}/params/models/{{ensemble}}.yaml",
-        code=code("05_ensemble"),
+        code=CODE,
         runs=lambda wildcards: finished(*config["complete"][wildcards.ensemble][0]["members"]),
     output:
         notebook=update("runs/{ensemble}/seed_{seed}/notebook.ipynb"),
@@ -184,7 +186,7 @@ rule compare:
     input:
         notebook=notebook("06_compare"),
         claims=f"{workflow.basedir}/params/claims.yaml",
-        code=code("06_compare"),
+        code=CODE,
         runs=RUNS,
     output:
         notebook=update("compare/notebook.ipynb"),
@@ -201,7 +203,7 @@ rule compare:
 rule errors:
     input:
         notebook=notebook("07_errors"),
-        code=code("07_errors"),
+        code=CODE,
         runs=RUNS,
     output:
         notebook=update("errors/notebook.ipynb"),
@@ -221,9 +223,9 @@ rule errors:
 rule network:
     input:
         notebook=notebook("09_fer_net"),
-        code=code("09_fer_net"),
+        code=CODE,
         trials=[TRIALS] if TRIALS.is_file() else [],
-        runs=finished(*settings.OWN_NETWORKS),
+        runs=finished(*OWN_NETWORKS),
     output:
         notebook=update("network/notebook.ipynb"),
     params:
@@ -241,7 +243,7 @@ rule network:
 rule report:
     input:
         notebook=notebook("report"),
-        code=[*code("report"), *study.report_files()],
+        code=[*CODE, *REPORT],
         chapters=[f"{chapter}/notebook.ipynb" for chapter in config["report_chapters"]],
         runs=RUNS,
     output:

@@ -20,7 +20,7 @@ set -Eeuo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd) # paths on the command line stay as typed
 
 ready() { # does this Python have every package of pyproject.toml, in a version that will do?
-    "$1" "$root/fer_utils/environment.py" >/dev/null 2>&1
+    "$1" "$root/fer_utils/study/environment.py" >/dev/null 2>&1
 }
 
 supported() {

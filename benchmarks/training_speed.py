@@ -35,8 +35,11 @@ import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from fer_utils import datasets, devices, models, parameters, training
-from fer_utils.protocol import Task
+from fer_utils import config as parameters
+from fer_utils import data as datasets
+from fer_utils import models, training
+from fer_utils.models import devices
+from fer_utils.training.task import Task
 
 MODELS = ("basic_cnn", "deep_cnn", "dcnn_three_class", "heavy_cnn", "fer_net")
 STOCK = ("Keras", "Keras, no waits")

@@ -3,7 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from fer_utils import datasets, evaluation, parameters, results
+from fer_utils import config as parameters
+from fer_utils import data as datasets
+from fer_utils.runs import store
+from fer_utils.scores import score_predictions
 
 NAMES = {
     "official": ("Training", "PublicTest", "PrivateTest"),
@@ -36,7 +39,7 @@ def make_run(
     probabilities = np.full((n, len(classes)), 0.05, np.float32)
     probabilities[np.arange(n), predicted] = 0.7
     of = {"probabilities": probabilities, "labels": labels, "index": np.arange(n)}
-    score = evaluation.scores(labels, probabilities, classes)
+    score = score_predictions(labels, probabilities, classes)
     train, validation, test = NAMES[protocol]
     metrics = {
         "schema_version": 1,
@@ -70,6 +73,6 @@ def make_run(
             "epoch": [1], "loss": [1.0], "accuracy": [0.5], "val_accuracy": [0.6], "seconds": [1.0],
         }  # fmt: skip
     metrics["model"]["epochs_run"] = len(history["epoch"])
-    folder = results.run_folder(study, model, seed, protocol)
+    folder = store.run_folder(study, model, seed, protocol)
     splits = dict.fromkeys((train, validation, test), of)
-    return results.write_run(folder, metrics, pd.DataFrame(history), splits)
+    return store.write_run(folder, metrics, pd.DataFrame(history), splits)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from fer_utils import augment
+from fer_utils.data import preprocess
+from fer_utils.training import augment
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def test_light_differs_from_image_to_image_within_its_range(face):
 
 def test_ten_views_are_shifts_with_repeated_border_and_their_mirrors():
     image = np.arange(48 * 48, dtype=np.int32).reshape(1, 48, 48)
-    views = augment.views(image, 2)
+    views = preprocess.views(image, 2)
     assert len(views) == 10 and all(view.shape == image.shape for view in views)
     np.testing.assert_array_equal(views[0], image)
     np.testing.assert_array_equal(views[5], image[:, :, ::-1])
@@ -152,14 +153,14 @@ def test_ten_views_are_shifts_with_repeated_border_and_their_mirrors():
 
 
 def test_views_are_turned_and_scaled_about_the_centre_both_ways(face):
-    views = augment.views(face[None], rotation=5, zoom=0.06)
+    views = preprocess.views(face[None], rotation=5, zoom=0.06)
     assert len(views) == 10 and all(v.shape == (1, 48, 48) for v in views)
-    turned = [augment.views(face[None], rotation=90)[place][0] for place in (1, 2)]
+    turned = [preprocess.views(face[None], rotation=90)[place][0] for place in (1, 2)]
     assert {turned[0].tobytes(), turned[1].tobytes()} == {
         np.rot90(face, 1).tobytes(), np.rot90(face, 3).tobytes()
     }  # fmt: skip
     square = np.zeros((1, 48, 48), np.uint8)
     square[0, 14:34, 14:34] = 255
-    smaller, larger = augment.views(square, zoom=0.2)[1:3]
+    smaller, larger = preprocess.views(square, zoom=0.2)[1:3]
     sides = [np.sqrt(view.sum() / 255) for view in (smaller, larger)]
     assert sides == pytest.approx([16, 24], abs=0.5)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fer_utils import certainty, evaluation
+from fer_utils.analysis import calibration as certainty
+from fer_utils.scores import accuracy_interval, calibration_error, nll, score_predictions
 
 
 def calibrated(n=20_000, classes=7, seed=0):
@@ -36,9 +37,7 @@ def test_temperature_has_the_lowest_nll():
     labels, probabilities = calibrated(2000)
     network = sharpened(probabilities, 2)
     best = certainty.temperature(labels, network)
-    losses = [
-        evaluation.nll(labels, certainty.scaled(network, best * factor)) for factor in (0.9, 1, 1.1)
-    ]
+    losses = [nll(labels, certainty.scaled(network, best * factor)) for factor in (0.9, 1, 1.1)]
     assert losses[1] < losses[0] and losses[1] < losses[2]
 
 
@@ -76,7 +75,7 @@ def test_calibration_by_hand():
     np.testing.assert_allclose(table[["low", "high"]], [[0.5, 0.6], [0.9, 1.0]])
     np.testing.assert_allclose(table["confidence"], [0.55, 0.96])
     np.testing.assert_allclose(table["accuracy"], [1, 2 / 3])
-    low, high = evaluation.accuracy_interval(2, 3)
+    low, high = accuracy_interval(2, 3)
     assert table.iloc[1][["accuracy_low", "accuracy_high"]].tolist() == [low, high]
 
 
@@ -87,7 +86,7 @@ def test_the_bins_add_up_to_the_calibration_error():
     table = certainty.calibration(labels, network)
     gaps = (table["accuracy"] - table["confidence"]).abs() * table["n"] / 3000
     confidence, correct = network.max(axis=1), network.argmax(axis=1) == labels
-    assert gaps.sum() == pytest.approx(evaluation.calibration_error(confidence, correct))
+    assert gaps.sum() == pytest.approx(calibration_error(confidence, correct))
 
 
 def test_coverage_by_hand():
@@ -119,7 +118,7 @@ def test_before_after_repairs_an_overconfident_network():
     table = certainty.before_after(validation, test)
     assert list(table.index) == ["before", "after"]
     assert table["temperature"].tolist() == [1, certainty.temperature(*validation)]
-    score = evaluation.scores(*test, tuple("abcdefg"))
+    score = score_predictions(*test, tuple("abcdefg"))
     assert table.loc["before", ["ece", "nll"]].tolist() == pytest.approx(
         [score["ece"], score["nll"]]
     )

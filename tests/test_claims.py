@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from runs import make_run
 
-from fer_utils import claims, parameters
+from fer_utils import config as parameters
+from fer_utils.runs import claims
 
 ANGER, DISGUST, FEAR, HAPPINESS, SADNESS, SURPRISE, NEUTRAL = range(7)
 

@@ -4,7 +4,10 @@ import joblib
 import numpy as np
 import pytest
 
-from fer_utils import classical, datasets, inference, parameters, results
+from fer_utils import config as parameters
+from fer_utils import data as datasets
+from fer_utils.runs import predictors, store, tables
+from fer_utils.training import classical
 
 GRIDS = {
     "pca_knn": {"components": [10, 20], "k": [1, 5], "weights": ["distance"]},
@@ -53,14 +56,14 @@ def test_both_descriptors_stand_side_by_side(dataset):
 
 
 def test_run_has_the_files_and_the_record_of_a_network(finished, dataset):
-    run = results.read_run(finished.folder)
+    run = store.read_run(finished.folder)
     files = {path.name for path in run.folder.iterdir() if path.name != ".lock"}
     assert files == {"metrics.json", "history.csv", "predictions.npz", "model.joblib"}
     test = run.predictions("PrivateTest")
     assert test["probabilities"].dtype == np.float32
     np.testing.assert_allclose(test["probabilities"].sum(axis=1), 1, atol=1e-5)
     np.testing.assert_array_equal(dataset.labels[test["index"]], test["labels"])
-    assert results.comparison([run])["protocol"].tolist() == ["official"]
+    assert tables.comparison([run])["protocol"].tolist() == ["official"]
     assert run.metrics["scores"]["PrivateTest"]["accuracy"] > 0.2
 
 
@@ -73,7 +76,7 @@ def test_grid_is_searched_on_validation_and_its_best_entry_is_fitted(finished):
 
 def test_saved_pipeline_gives_the_recorded_probabilities(finished, dataset):
     test = finished.predictions("PrivateTest")
-    predict = inference.predictor(finished)
+    predict = predictors.predictor(finished)
     np.testing.assert_allclose(
         predict(dataset.images[test["index"]]), test["probabilities"], atol=1e-6
     )

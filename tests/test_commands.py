@@ -11,8 +11,8 @@ from clones import Clone, processor_seconds
 from conftest import ROOT
 from test_data import write_csv
 
-from fer_utils import datasets
-from fer_utils.datasets import USAGES
+from fer_utils import data as datasets
+from fer_utils.data import USAGES
 
 pytestmark = pytest.mark.study
 

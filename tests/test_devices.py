@@ -8,7 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from fer_utils import datasets, devices, parameters, results, training
+from fer_utils import config as parameters
+from fer_utils import data as datasets
+from fer_utils import training
+from fer_utils.base import ROOT
+from fer_utils.models import devices
+from fer_utils.runs import store
 
 needs_jax = pytest.mark.skipif(
     not importlib.util.find_spec("jax"), reason="jax is not installed (pip install jax)"
@@ -60,13 +65,13 @@ def train(folder, backend, *more):
     done = subprocess.run(
         [sys.executable, "-m", "fer_utils.training", str(recipe), "--data",
          "synthetic:n=800,seed=1", "--results", str(folder), *more],
-        cwd=parameters.ROOT, capture_output=True, text=True,
+        cwd=ROOT, capture_output=True, text=True,
         env=os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3",
                           "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
     )  # fmt: skip
     if done.returncode:
         return None, done
-    return results.read_run(results.run_folder(folder, "basic_cnn", 0)), done
+    return store.read_run(store.run_folder(folder, "basic_cnn", 0)), done
 
 
 @needs_jax

@@ -4,9 +4,8 @@ import re
 
 import pytest
 
-from fer_utils import documents, reference
-from fer_utils.parameters import ROOT
-from fer_utils.results import ResultError
+from fer_utils.base import ROOT, ResultError
+from fer_utils.study import documents, reference
 
 pytestmark = pytest.mark.skipif(
     not (reference.FOLDER / "comparison.csv").is_file(), reason="no records in this checkout"
@@ -21,7 +20,7 @@ def render(folder, text):
 def test_rendering_again_changes_nothing(capsys):
     assert documents.main(["--check"]) == 0, capsys.readouterr().out
     for page in documents.PAGES.values():
-        assert "python -m fer_utils.documents" in (ROOT / page).read_text().splitlines()[0]
+        assert "python -m fer_utils.study.documents" in (ROOT / page).read_text().splitlines()[0]
 
 
 def test_a_page_that_differs_is_named_and_written(tmp_path, monkeypatch, capsys):

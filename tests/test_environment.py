@@ -11,7 +11,7 @@ import yaml
 from clones import Clone
 from conftest import ROOT
 
-from fer_utils import environment
+from fer_utils.study import environment
 
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 PINNED = re.findall(r"^([a-z0-9.-]+)==(\S+?)(?: ;.*?)? \\$", LOCK, flags=re.MULTILINE)
@@ -43,7 +43,7 @@ def test_conda_users_get_the_same_lock():
 
 
 def test_running_environment_is_accepted():
-    script = ROOT / "fer_utils" / "environment.py"
+    script = ROOT / "fer_utils" / "study" / "environment.py"
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -65,10 +65,12 @@ def test_missing_names_what_is_not_met(tmp_path, requirement, met):
 
 
 def test_importing_the_package_imports_no_backend():
-    modules = sorted(p.stem for p in (ROOT / "fer_utils").glob("*.py") if p.stem != "__init__")
+    paths = sorted((ROOT / "fer_utils").rglob("*.py"))
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
+    modules = [name for name in names if not name.endswith("__main__")]
     code = (
         "import sys\n"
-        + "".join(f"import fer_utils.{name}\n" for name in [*modules, "report"])
+        + "".join(f"import {name}\n" for name in modules)
         + "print([m for m in ('tensorflow', 'keras', 'torch', 'jax') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

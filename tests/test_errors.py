@@ -5,7 +5,11 @@ import pandas as pd
 import pytest
 from runs import make_run
 
-from fer_utils import datasets, error_plots, errors, explain, results
+from fer_utils import data as datasets
+from fer_utils.analysis import errors, explain
+from fer_utils.base import ResultError
+from fer_utils.plots import errors as error_plots
+from fer_utils.runs import store, tables
 
 
 @pytest.fixture
@@ -17,14 +21,14 @@ def runs(tmp_path):
         make_run(tmp_path, "dcnn_three_class", correct=60),
         make_run(tmp_path, "basic_cnn", correct=60, protocol="holdout"),
     ]
-    return [results.read_run(run.folder) for run in made]
+    return [store.read_run(run.folder) for run in made]
 
 
 def test_models_are_compared_on_the_same_images_best_first(runs):
     tested = errors.tested(runs)
     assert list(tested.runs) == ["deep_cnn", "basic_cnn"]  # seed 0, seven classes, official
     assert [int((p == tested.labels).sum()) for p in tested.predictions.values()] == [45, 30]
-    with pytest.raises(results.ResultError):
+    with pytest.raises(ResultError):
         errors.tested([])
 
 
@@ -105,7 +109,7 @@ def test_what_more_views_buy_is_told_on_the_same_images():
 
 
 def test_spread_is_told_of_models_with_several_seeds_only(runs):
-    table = results.seeds(runs)
+    table = tables.seeds(runs)
     assert table["model"].tolist() == ["Deep CNN"] and table["seeds"].tolist() == [2]
     assert table["mean"][0] == pytest.approx((45 + 20) / 120)
 

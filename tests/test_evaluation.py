@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from fer_utils import evaluation
+from fer_utils.scores import (
+    accuracy_interval,
+    calibration_error,
+    classification_report,
+    most_confident_errors,
+    score_predictions,
+)
 
 CLASSES = ("a", "b", "c")
 LABELS = np.array([0, 0, 0, 1, 1, 2])
@@ -20,7 +26,7 @@ PROBABILITIES = np.array(
 
 
 def test_counts_and_shares_by_hand():
-    score = evaluation.scores(LABELS, PROBABILITIES, CLASSES)
+    score = score_predictions(LABELS, PROBABILITIES, CLASSES)
     assert score["n"] == 6 and score["accuracy"] == pytest.approx(3 / 6)
     assert score["confusion"] == [[2, 1, 0], [1, 1, 0], [0, 1, 0]]
     assert score["per_class"]["a"] == pytest.approx(
@@ -35,31 +41,31 @@ def test_counts_and_shares_by_hand():
 
 def test_interval_is_wilsons():
     # 1,579 of 3,589: centre (p + z^2/2n)/(1 + z^2/n), by hand
-    low, high = evaluation.accuracy_interval(1579, 3589)
+    low, high = accuracy_interval(1579, 3589)
     assert (low, high) == pytest.approx((0.42379, 0.45626), abs=2e-5)
-    assert evaluation.accuracy_interval(0, 10)[0] == 0
-    assert evaluation.accuracy_interval(10, 10)[1] == pytest.approx(1)
+    assert accuracy_interval(0, 10)[0] == 0
+    assert accuracy_interval(10, 10)[1] == pytest.approx(1)
 
 
 def test_calibration_error_by_hand():
     confidence = np.array([0.95, 0.95, 0.55, 0.55])
     correct = np.array([True, False, True, True])
     # bin of 0.95: accuracy 0.5, gap 0.45; bin of 0.55: accuracy 1, gap 0.45
-    assert evaluation.calibration_error(confidence, correct) == pytest.approx(0.45)
-    assert evaluation.calibration_error(np.ones(3), np.ones(3)) == 0
+    assert calibration_error(confidence, correct) == pytest.approx(0.45)
+    assert calibration_error(np.ones(3), np.ones(3)) == 0
 
 
 def test_report_has_a_macro_row():
-    table = evaluation.classification_report(evaluation.scores(LABELS, PROBABILITIES, CLASSES))
+    table = classification_report(score_predictions(LABELS, PROBABILITIES, CLASSES))
     assert list(table.index) == [*CLASSES, "macro average"]
     assert table.loc["macro average", "support"] == 6
     assert table.loc["macro average", "recall"] == pytest.approx((2 / 3 + 1 / 2) / 3)
 
 
 def test_most_confident_errors_come_first():
-    assert evaluation.most_confident_errors(LABELS, PROBABILITIES, 2).tolist() == [2, 5]
+    assert most_confident_errors(LABELS, PROBABILITIES, 2).tolist() == [2, 5]
 
 
 def test_empty_split_is_an_error():
     with pytest.raises(ValueError, match="no images"):
-        evaluation.scores(LABELS[:0], PROBABILITIES[:0], CLASSES)
+        score_predictions(LABELS[:0], PROBABILITIES[:0], CLASSES)

@@ -5,8 +5,8 @@ import io
 import nbformat
 import pytest
 
-from fer_utils import execute
-from fer_utils.parameters import ParameterError
+from fer_utils.config import ParameterError
+from fer_utils.study import execute
 
 PARAMETERS = 'name: str = "a"  # a name\ncount: int = 1  # a number\nrate: float = 0.5  # a rate'
 

@@ -2,7 +2,10 @@
 
 import numpy as np
 
-from fer_utils import explain, inference, models
+from fer_utils import models
+from fer_utils.analysis import explain
+from fer_utils.extras import speed
+from fer_utils.runs import predictors
 
 
 def test_feature_maps_are_the_layers_outputs_with_their_sizes():
@@ -45,14 +48,16 @@ def test_filters_are_the_first_kernels():
 
 
 def test_speed_is_a_positive_rate_for_each_batch(tmp_path):
-    from fer_utils import datasets, parameters, training
+    from fer_utils import config as parameters
+    from fer_utils import data as datasets
+    from fer_utils import training
 
     dataset = datasets.load("synthetic:n=500,seed=1")
     limits = {"epochs": 1, "train_limit": 50}
     run = training.run(parameters.model("basic_cnn", None, **limits), dataset, tmp_path)
-    table = inference.speeds([run], dataset.images[:8], seconds=0.05)
+    table = speed.speeds([run], dataset.images[:8], seconds=0.05)
     assert table["run_id"].tolist() == ["basic_cnn"]
     assert (table[["batch_1", "batch_256"]] > 0).all(axis=None)
     test = run.predictions("PrivateTest")
-    again = inference.predictor(run)(dataset.images[test["index"]])
+    again = predictors.predictor(run)(dataset.images[test["index"]])
     np.testing.assert_allclose(again, test["probabilities"], atol=1e-5)

@@ -4,7 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from fer_utils import datasets, export, inference, parameters, training
+from fer_utils import config as parameters
+from fer_utils import data as datasets
+from fer_utils import training
+from fer_utils.extras import export, speed
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +22,7 @@ def finished(dataset, tmp_path):
 
 
 def test_int8_weights_take_a_quarter_and_keep_the_predictions(finished, dataset):
-    table = inference.speeds([finished], dataset.images[:8], seconds=0.05)
+    table = speed.speeds([finished], dataset.images[:8], seconds=0.05)
     assert table["form"].tolist() == ["Keras"]
     record = export.export(finished, dataset)
     path = finished.folder / export.FILE
@@ -36,11 +39,11 @@ def test_int8_weights_take_a_quarter_and_keep_the_predictions(finished, dataset)
     assert export.read(finished) == record
     of_ten = export.predictor(path)(dataset.images[of["index"]][:10]).argmax(axis=1)
     np.testing.assert_array_equal(of_ten, predicted[:10])  # any number of images at a time
-    table = inference.speeds([finished], dataset.images[:8], seconds=0.05)
+    table = speed.speeds([finished], dataset.images[:8], seconds=0.05)
     assert table["form"].tolist() == ["Keras", "TensorFlow Lite, int8"]
     assert (table[["megabytes", "batch_1", "batch_256"]] > 0).all(axis=None)
     with pytest.raises(ValueError, match="must be 1 to 256"):
-        inference.speeds([finished], dataset.images[:8], batches=(1, 0))
+        speed.speeds([finished], dataset.images[:8], batches=(1, 0))
     other = keras.models.load_model(finished.folder / "model.keras", compile=False)
     other.set_weights([1 + weight for weight in other.get_weights()])
     other.save(finished.folder / "model.keras")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from runs import make_run
 
+from fer_utils.analysis.labels import predicted_labels, yardstick
 from fer_utils.data import EMOTIONS, USAGES, DataError, Dataset, load, select_classes
 from fer_utils.data import votes as ferplus
-from fer_utils.labels import predicted_labels, yardstick
 
 NAMES = ("neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF").split(",")
 

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_utils import evaluation, leakage
+from fer_utils.analysis import leakage
 from fer_utils.base import DataError
-from fer_utils.data import quality
-from fer_utils.datasets import load
+from fer_utils.data import load, quality
+from fer_utils.scores import score_predictions
 
 
 def pictures(n, seed):
@@ -116,7 +116,7 @@ def test_scores_leave_out_what_training_knows():
     assert list(table.index) == ["all", "without exact", "without exact and near"]
     assert table["n"].tolist() == [6, 4, 3]
     np.testing.assert_allclose(table["accuracy"], [5 / 6, 3 / 4, 2 / 3])
-    expected = evaluation.scores(labels[3:], probabilities[3:], ("a", "b"))
+    expected = score_predictions(labels[3:], probabilities[3:], ("a", "b"))
     assert table.iloc[2].to_dict() == pytest.approx({k: expected[k] for k in table.columns})
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fer_utils import mixing
+from fer_utils.training import mixing
 
 TARGETS = np.eye(3, dtype=np.float32)[np.arange(60) % 3]
 

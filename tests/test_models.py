@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from fer_utils import layers, models
-from fer_utils.parameters import ParameterError
+from fer_utils import models
+from fer_utils.config import ParameterError
+from fer_utils.models import layers
 
 PARAMETERS = {
     "basic_cnn": 839_047,
@@ -181,7 +182,7 @@ def test_fusing_replaces_every_normalisation_of_a_network():
 
 
 def test_architecture_is_drawn_with_its_sums():
-    from fer_utils import network_plots
+    from fer_utils.plots import network as network_plots
 
     axis = network_plots.architecture(models.build("fer_net", squeeze=True)).axes[0]
     texts = [text.get_text() for text in axis.texts]

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_utils import evaluation, noise
+from fer_utils.analysis import noise
+from fer_utils.data import EMOTIONS
 from fer_utils.data.votes import VOTE_COLUMNS
-from fer_utils.datasets import EMOTIONS
+from fer_utils.scores import accuracy_interval
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_against_votes_by_hand():
     assert table["truth"].tolist() == ["FER2013", "FER+"] * 2
     assert table["n"].tolist() == [4, 4, 3, 3]
     np.testing.assert_allclose(table["accuracy"], [1 / 4, 3 / 4, 1 / 3, 1])
-    low, high = evaluation.accuracy_interval(3, 4)
+    low, high = accuracy_interval(3, 4)
     assert table.iloc[1][["accuracy_low", "accuracy_high"]].tolist() == [low, high]
 
 

@@ -20,7 +20,7 @@ def code_cells(notebook):
 
 
 def test_the_chapters_of_the_study_are_there():
-    from fer_utils.settings import CHAPTERS, MODEL_NOTEBOOKS
+    from fer_utils.study.plan import CHAPTERS, MODEL_NOTEBOOKS
 
     assert {path.stem for path in NOTEBOOKS} == {*CHAPTERS.values(), *MODEL_NOTEBOOKS.values()}
 

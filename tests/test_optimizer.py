@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fer_utils import optimizer
+from fer_utils.training import optimizer
 
 RECIPE = {
     "optimizer": "sgd",

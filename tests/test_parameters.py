@@ -3,8 +3,9 @@
 import pytest
 import yaml
 
-from fer_utils import parameters, settings
-from fer_utils.parameters import ParameterError
+from fer_utils import config as parameters
+from fer_utils.config import ParameterError
+from fer_utils.study import plan as settings
 
 GOOD = {
     "id": "mine",

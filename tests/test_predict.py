@@ -6,7 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_utils import datasets, parameters, predict, pretrained, training
+from fer_utils import config as parameters
+from fer_utils import data as datasets
+from fer_utils import training
+from fer_utils.extras import photo as predict
+from fer_utils.extras import weights as pretrained
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from runs import make_run
 
-from fer_utils import ablation, datasets
-from fer_utils.data import preprocess
-from fer_utils.datasets import DataError
+from fer_utils import data as datasets
+from fer_utils.data import DataError, preprocess
+from fer_utils.training import ablation
 
 
 @pytest.fixture(scope="module")

@@ -8,17 +8,16 @@ import shutil
 import numpy as np
 import pytest
 
-from fer_utils import (
-    datasets,
-    export,
-    inference,
-    parameters,
-    predict,
-    pretrained,
-    reference,
-    results,
-    training,
-)
+from fer_utils import config as parameters
+from fer_utils import data as datasets
+from fer_utils import training
+from fer_utils.base import ResultError
+from fer_utils.extras import export
+from fer_utils.extras import photo as predict
+from fer_utils.extras import weights as pretrained
+from fer_utils.runs import predictors, store
+from fer_utils.runs.committed import save
+from fer_utils.study import reference
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +37,7 @@ def kept(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("committed")
     for name in reference.FILES:
         (folder / name).write_bytes((trained.folder / name).read_bytes())
-    pretrained.save(trained, folder)
+    save(trained, folder)
     return folder
 
 
@@ -51,7 +50,7 @@ def damaged(kept, tmp_path):
 
 def test_kept_weights_predict_what_the_trained_ones_do(trained, kept, dataset):
     recorded = trained.predictions("PrivateTest")
-    predict = inference.of_network(pretrained.network(kept))
+    predict = predictors.of_network(pretrained.network(kept))
     found = predict(dataset.images[recorded["index"]])
     assert found.shape == recorded["probabilities"].shape and found.dtype == np.float32
     assert np.abs(found - recorded["probabilities"]).max() < 0.02
@@ -61,7 +60,7 @@ def test_kept_weights_predict_what_the_trained_ones_do(trained, kept, dataset):
 
 
 def test_eight_bits_once_more_change_nothing(kept, dataset, tmp_path):
-    pretrained.save(pretrained.restore(dataset, tmp_path, kept), tmp_path)
+    save(pretrained.restore(dataset, tmp_path, kept), tmp_path)
     with np.load(kept / pretrained.FILE) as first, np.load(tmp_path / pretrained.FILE) as then:
         for name in first:
             np.testing.assert_allclose(first[name], then[name], rtol=1e-6)
@@ -69,21 +68,21 @@ def test_eight_bits_once_more_change_nothing(kept, dataset, tmp_path):
 
 def test_restored_run_is_complete_and_says_what_it_is(trained, kept, dataset, tmp_path):
     run = pretrained.restore(dataset, tmp_path, kept)
-    assert results.read_run(run.folder).metrics == run.metrics
+    assert store.read_run(run.folder).metrics == run.metrics
     assert run.label == "FER-Net, committed int8 weights, seed 0"
     assert run.metrics["environment"]["precision"] == "float32"
     assert run.history.equals(trained.history)
     for split in ("PublicTest", "PrivateTest"):
         nll, before = (each.metrics["scores"][split]["nll"] for each in (run, trained))
         assert abs(nll - before) < 0.01
-    saved = inference.predictor(run)(dataset.images[:5])
-    np.testing.assert_allclose(saved, inference.of_network(pretrained.network(kept))(
+    saved = predictors.predictor(run)(dataset.images[:5])
+    np.testing.assert_allclose(saved, predictors.of_network(pretrained.network(kept))(
         dataset.images[:5]), atol=1e-6)  # fmt: skip
 
 
 def test_restored_run_is_no_run_of_the_study(kept, dataset, tmp_path):
     pretrained.restore(dataset, tmp_path, kept)
-    assert results.finished_runs(tmp_path) == []
+    assert store.finished_runs(tmp_path) == []
 
 
 def test_it_is_scored_once_until_other_weights_come(kept, damaged, dataset, tmp_path):
@@ -127,7 +126,7 @@ def test_other_pixels_than_it_was_trained_on_are_told(committed, tmp_path, capsy
 
 
 def test_synthetic_faces_are_not_given_to_it(committed, dataset, tmp_path):
-    with pytest.raises(results.ResultError, match="no finished run here; train a model first"):
+    with pytest.raises(ResultError, match="no finished run here; train a model first"):
         pretrained.runs(dataset, tmp_path, "synthetic:n=400,seed=1")
     assert not list(tmp_path.rglob("metrics.json"))
 
@@ -164,7 +163,7 @@ def test_collected_reference_has_the_weights(trained, tmp_path, monkeypatch):
 )
 def test_what_is_damaged_is_named(damaged, file, content, told):
     (damaged / file).unlink() if content is None else (damaged / file).write_bytes(content)
-    with pytest.raises(results.ResultError, match=told):
+    with pytest.raises(ResultError, match=told):
         pretrained.network(damaged)
 
 
@@ -172,13 +171,13 @@ def test_weights_of_another_network_are_named(damaged):
     record = json.loads((damaged / "metrics.json").read_text())
     record["params"]["options"]["filters"] = [8, 32]
     (damaged / "metrics.json").write_text(json.dumps(record))
-    with pytest.raises(results.ResultError, match="not the weights of fer_net as it is built now"):
+    with pytest.raises(ResultError, match="not the weights of fer_net as it is built now"):
         pretrained.network(damaged)
 
 
 def test_committed_weights_reach_what_their_record_says(fer2013_path):
     dataset = datasets.load(fer2013_path)
-    predict = inference.of_network(pretrained.network())
+    predict = predictors.of_network(pretrained.network())
     for split in ("PublicTest", "PrivateTest"):
         part = dataset.usage == split
         right = predict(dataset.images[part]).argmax(axis=1) == dataset.labels[part]
@@ -189,7 +188,7 @@ def test_committed_weights_reach_what_their_record_says(fer2013_path):
 def test_int8_file_is_the_network_and_is_made_once(kept, dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("FER_CACHE", str(tmp_path))
     first = predict.committed_in_int8(kept)(dataset.images)
-    whole = inference.of_network(pretrained.network(kept))(dataset.images)
+    whole = predictors.of_network(pretrained.network(kept))(dataset.images)
     assert np.abs(first - whole).max() < 0.02
     monkeypatch.setattr(pretrained, "network", lambda _: pytest.fail("converted again"))
     np.testing.assert_array_equal(predict.committed_in_int8(kept)(dataset.images), first)
@@ -218,5 +217,5 @@ def test_int8_file_needs_no_cache(kept, dataset, tmp_path, monkeypatch):
 
 def test_data_of_other_classes_are_refused(kept, dataset, tmp_path):
     three = datasets.select_classes(dataset, ["anger", "sadness", "neutral"])
-    with pytest.raises(results.ResultError, match="these images have anger, sadness, neutral"):
+    with pytest.raises(ResultError, match="these images have anger, sadness, neutral"):
         pretrained.restore(three, tmp_path, kept)

@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_utils.data import quality
-from fer_utils.datasets import DataError, Dataset, load
+from fer_utils.data import DataError, Dataset, load, quality
 
 
 def texture(seed):

@@ -7,8 +7,12 @@ import pandas as pd
 import pytest
 from runs import make_run
 
-from fer_utils import claims, pretrained, reference, results, study
-from fer_utils.parameters import PARAMS, ParameterError
+from fer_utils.base import ParameterError, ResultError
+from fer_utils.config import PARAMS
+from fer_utils.extras import weights as pretrained
+from fer_utils.runs import claims, store, tables
+from fer_utils.study import cli as study
+from fer_utils.study import reference
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +27,13 @@ def table(name):
 
 
 def test_comparison_follows_from_the_records(committed, tmp_path):
-    results.save_table(results.comparison(committed), tmp_path / "comparison.csv")
+    store.save_table(tables.comparison(committed), tmp_path / "comparison.csv")
     again, kept = pd.read_csv(tmp_path / "comparison.csv"), table("comparison.csv")
     pd.testing.assert_frame_equal(again, kept, check_exact=True)
 
 
 def test_verdicts_follow_from_the_records(committed, tmp_path):
-    results.save_table(claims.verdicts(committed), tmp_path / "verdicts.csv")
+    store.save_table(claims.verdicts(committed), tmp_path / "verdicts.csv")
     again, kept = pd.read_csv(tmp_path / "verdicts.csv"), table("verdicts.csv")
     # predictions are not committed, so these have no interval here and no verdict
     alone = ~kept["measure"].isin(claims.OF_PREDICTIONS) | kept["folder"].isna()
@@ -157,7 +161,7 @@ def test_other_data_and_unknown_models_are_refused(small, tmp_path):
         reference.choose(["light_cnn"], data, small)
     with pytest.raises(ParameterError, match="not the images of the reference"):
         reference.choose([], data | {"pixels_sha256": "c" * 64}, small)
-    with pytest.raises(results.ResultError, match="no reference results"):
+    with pytest.raises(ResultError, match="no reference results"):
         reference.read(tmp_path / "nothing")
 
 
@@ -261,18 +265,18 @@ def test_runs_on_other_images_are_not_added(small, tmp_path):
     other = make_run(tmp_path / "other", "deep_cnn")
     data = other.metrics["data"] | {"pixels_sha256": "b" * 64}
     (other.folder / "metrics.json").write_text(json.dumps(other.metrics | {"data": data}))
-    with pytest.raises(results.ResultError, match="not the images of the runs in"):
+    with pytest.raises(ResultError, match="not the images of the runs in"):
         reference.collect(tmp_path / "other", folder)
     assert [run.metrics["run_id"] for run in reference.read(folder)] == ["basic_cnn"]
 
 
 def test_synthetic_and_cut_runs_are_no_reference(tmp_path):
     make_run(tmp_path / "a", "basic_cnn", synthetic=True)
-    with pytest.raises(results.ResultError, match="synthetic"):
+    with pytest.raises(ResultError, match="synthetic"):
         reference.collect(tmp_path / "a", tmp_path / "reference")
     make_run(tmp_path / "b", "basic_cnn", epochs=1)
-    with pytest.raises(results.ResultError, match="cut by a profile: Basic CNN"):
+    with pytest.raises(ResultError, match="cut by a profile: Basic CNN"):
         reference.collect(tmp_path / "b", tmp_path / "reference")
-    with pytest.raises(results.ResultError, match="nothing: no finished run here"):
+    with pytest.raises(ResultError, match="nothing: no finished run here"):
         reference.collect(tmp_path / "nothing", tmp_path / "reference")
     assert not (tmp_path / "reference").exists()

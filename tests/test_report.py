@@ -15,8 +15,10 @@ import pytest
 from browser import SIZES, faults
 from runs import make_run
 
-from fer_utils import report, results
+from fer_utils import report
+from fer_utils.base import ResultError
 from fer_utils.report import notebook, troubles
+from fer_utils.runs import store, tables
 
 ORDER = [
     "report", "compare", "models", "basic_cnn-seed-0", "dcnn_three_class-seed-0", "hog_svm-seed-0",
@@ -83,8 +85,8 @@ def make_study(study):
         title = "Train one model"
         of_model = study / "runs" / model / "seed_0" / "notebook.ipynb"
         write(of_model, title, said("epoch 1\n"), figure("Confusion"), bare_figure())
-    compared = results.comparison(runs)
-    results.save_table(compared, study / "compare" / "comparison.csv")
+    compared = tables.comparison(runs)
+    store.save_table(compared, study / "compare" / "comparison.csv")
     counts = pd.DataFrame({"images": [1200, 90, 10_000, None], "share": ["9%", "85%", "10%", ""]})
     words = ["reproduced", "worse", "better", "cannot be decided"]
     verdicts = pd.DataFrame(
@@ -167,10 +169,10 @@ def test_a_study_without_any_finished_model_or_plan_has_a_report(tmp_path):
     )
     text = report.build(tmp_path).read_text()
     assert "deep_cnn, seed 0</strong>: no finished run" in text and "These faces are" in text
-    with pytest.raises(results.ResultError, match="no executed notebook"):
+    with pytest.raises(ResultError, match="no executed notebook"):
         report.build(tmp_path / "explore")
     (tmp_path / "study.json").write_text('{"runs": [')
-    with pytest.raises(results.ResultError, match="study.json: cannot be read"):
+    with pytest.raises(ResultError, match="study.json: cannot be read"):
         report.build(tmp_path)
 
 
@@ -264,7 +266,7 @@ def test_every_number_has_its_command_commit_and_record(study, page):
     assert all("<td>x</td>" in row for row in rows)
     assert 'href="runs/basic_cnn/seed_0/holdout/metrics.json"' in rows[1]
     plan = {"profile": "/my/own.yaml", "parameters": {"train": {"on_bad": "skip", "resize": True}}}
-    run = results.read_run(study / "runs" / "hog_svm" / "seed_0")
+    run = store.read_run(study / "runs" / "hog_svm" / "seed_0")
     run.metrics["data"] |= {"synthetic": True, "source": "synthetic:n=9,seed=2"}
     assert report.repeat(run, plan)["command"] == (
         "./run_all.sh --data synthetic:n=9,seed=2 --profile own.yaml --on-bad skip --resize "

@@ -10,17 +10,20 @@ import numpy as np
 import pytest
 from runs import make_run
 
-from fer_utils import datasets, parameters, results
-from fer_utils.parameters import ParameterError
-from fer_utils.protocol import Task
+from fer_utils import config as parameters
+from fer_utils import data as datasets
+from fer_utils.base import ResultError, replacing
+from fer_utils.config import ParameterError
+from fer_utils.runs import provenance, store, tables
+from fer_utils.training.task import Task
 
 
 def test_written_run_reads_back(tmp_path):
     run = make_run(tmp_path)
-    again = results.read_run(run.folder)
+    again = store.read_run(run.folder)
     assert again.metrics == run.metrics
     assert again.predictions("PrivateTest")["probabilities"].dtype == np.float32
-    assert [r.folder for r in results.finished_runs(tmp_path)] == [run.folder]
+    assert [r.folder for r in store.finished_runs(tmp_path)] == [run.folder]
 
 
 def test_predictions_are_never_unpickled(tmp_path):
@@ -38,16 +41,16 @@ def test_full_disk_while_replacing_a_run_leaves_the_old_one(tmp_path, monkeypatc
     def full(folder):
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(results.ResultError, match="No space left on device"):
-        results.write_run(run.folder, run.metrics, run.history, {}, full)
+    with pytest.raises(ResultError, match="No space left on device"):
+        store.write_run(run.folder, run.metrics, run.history, {}, full)
     assert {p.name: p.read_bytes() for p in run.folder.iterdir()} == before
 
     def table(*_):
-        raise results.ResultError("history.csv: cannot be written (No space left on device)")
+        raise ResultError("history.csv: cannot be written (No space left on device)")
 
-    monkeypatch.setattr(results, "save_table", table)
-    with pytest.raises(results.ResultError, match="history.csv"):
-        results.write_run(run.folder, run.metrics, run.history, {})
+    monkeypatch.setattr(store, "save_table", table)
+    with pytest.raises(ResultError, match="history.csv"):
+        store.write_run(run.folder, run.metrics, run.history, {})
     assert {p.name: p.read_bytes() for p in run.folder.iterdir()} == before
 
 
@@ -58,12 +61,12 @@ def test_a_folder_is_for_one_process_and_a_dead_one_lets_go(tmp_path):
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(results.ResultError, match=f"another run .process {holder.pid}"):
-        with results.locked(tmp_path):
+    with pytest.raises(ResultError, match=f"another run .process {holder.pid}"):
+        with store.locked(tmp_path):
             pass
     holder.kill()
     holder.wait()
-    with results.locked(tmp_path):
+    with store.locked(tmp_path):
         pass
 
 
@@ -71,15 +74,15 @@ def test_a_folder_is_for_one_process_and_a_dead_one_lets_go(tmp_path):
 def test_damaged_record_is_named(tmp_path, text):
     run = make_run(tmp_path)
     (run.folder / "metrics.json").write_text(text)
-    with pytest.raises(results.ResultError, match=r"metrics\.json: not a record"):
-        results.read_run(run.folder)
+    with pytest.raises(ResultError, match=r"metrics\.json: not a record"):
+        store.read_run(run.folder)
 
 
 def test_missing_part_of_a_run_is_named(tmp_path):
     run = make_run(tmp_path)
     (run.folder / "history.csv").unlink()
-    with pytest.raises(results.ResultError, match=r"history\.csv: missing"):
-        results.read_run(run.folder)
+    with pytest.raises(ResultError, match=r"history\.csv: missing"):
+        store.read_run(run.folder)
 
 
 def test_record_with_a_wrong_value_is_not_written(tmp_path):
@@ -88,7 +91,7 @@ def test_record_with_a_wrong_value_is_not_written(tmp_path):
     wrong = json.loads(before)
     wrong["scores"]["PrivateTest"]["accuracy"] = 1.2
     with pytest.raises(ParameterError, match=r"scores\.PrivateTest\.accuracy"):
-        results.write_run(run.folder, wrong, run.history, {})
+        store.write_run(run.folder, wrong, run.history, {})
     assert (run.folder / "metrics.json").read_text() == before
 
 
@@ -96,8 +99,8 @@ def test_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("old")
     with (
-        pytest.raises(results.ResultError, match=r"table\.csv: cannot be written \(No space left"),
-        results.replacing(path) as temporary,
+        pytest.raises(ResultError, match=r"table\.csv: cannot be written \(No space left"),
+        replacing(path) as temporary,
     ):
         temporary.write_text("half")
         raise OSError(28, "No space left on device")
@@ -110,8 +113,8 @@ def test_full_disk_is_one_message(tmp_path):
     with pytest.raises(OSError), open("/dev/full", "w") as full:
         full.write("x" * 100_000)
     with (
-        pytest.raises(results.ResultError, match="make room"),
-        results.replacing(tmp_path / "a.txt") as temporary,
+        pytest.raises(ResultError, match="make room"),
+        replacing(tmp_path / "a.txt") as temporary,
     ):
         temporary.symlink_to("/dev/full")
         temporary.write_text("x" * 100_000)
@@ -119,7 +122,7 @@ def test_full_disk_is_one_message(tmp_path):
 
 def test_comparison_has_a_row_per_run_with_its_interval(tmp_path):
     runs = [make_run(tmp_path), make_run(tmp_path, "deep_cnn", 45)]
-    table = results.comparison(runs)
+    table = tables.comparison(runs)
     assert table["run_id"].tolist() == ["basic_cnn", "deep_cnn"]
     assert table["accuracy"].tolist() == pytest.approx([0.5, 0.75])
     assert (table["accuracy_low"] < table["accuracy"]).all()
@@ -129,45 +132,45 @@ def test_comparison_has_a_row_per_run_with_its_interval(tmp_path):
 def test_runs_on_other_data_are_kept_apart(tmp_path):
     old = make_run(tmp_path, "deep_cnn", pixels="c" * 64)
     new = make_run(tmp_path, "basic_cnn", seed=1)
-    assert results.on_same_data([old, new]) == ([new], [old])
+    assert store.on_same_data([old, new]) == ([new], [old])
     new.metrics["data"]["pixels_sha256"] = "c" * 64  # in another order
-    assert results.on_same_data([old, new]) == ([new], [old])
+    assert store.on_same_data([old, new]) == ([new], [old])
     part = make_run(tmp_path, "dcnn_three_class", pixels="c" * 64)  # its classes alone
-    assert results.on_same_data([old, new, part]) == ([new, part], [old])
+    assert store.on_same_data([old, new, part]) == ([new, part], [old])
 
 
 def test_a_run_that_is_being_written_is_not_read(tmp_path):
     run = make_run(tmp_path)
     shutil.copytree(run.folder, run.folder / ".new.7.partial")
-    assert [each.folder for each in results.finished_runs(tmp_path)] == [run.folder]
+    assert [each.folder for each in store.finished_runs(tmp_path)] == [run.folder]
 
 
 def test_headline_names_best_model_interval_and_synthetic_data(tmp_path):
     runs = [make_run(tmp_path), make_run(tmp_path, "deep_cnn", 45)]
-    assert results.headline(runs).startswith(
+    assert tables.headline(runs).startswith(
         "**Deep CNN** comes first of 2 models by accuracy on PublicTest"
     )
-    assert "**75.0%** right (95 % interval 62.8% to 84.2%)" in results.headline(runs)
-    assert "synthetic" not in results.headline(runs)
-    drawn = results.headline([make_run(tmp_path, synthetic=True)])
+    assert "**75.0%** right (95 % interval 62.8% to 84.2%)" in tables.headline(runs)
+    assert "synthetic" not in tables.headline(runs)
+    drawn = tables.headline([make_run(tmp_path, synthetic=True)])
     assert drawn.startswith("**The faces are synthetic**") and "comes first" in drawn
 
 
 def test_three_class_run_is_never_the_best_of_seven(tmp_path):
     runs = [make_run(tmp_path), make_run(tmp_path, "dcnn_three_class", 58)]
-    assert results.headline(runs).startswith("**Basic CNN** comes first of 1 model of 7 classes by")
+    assert tables.headline(runs).startswith("**Basic CNN** comes first of 1 model of 7 classes by")
 
 
 def test_run_under_the_papers_protocol_lies_in_the_common_one_and_has_its_own_row(tmp_path):
     common = make_run(tmp_path)
     own = make_run(tmp_path, protocol="holdout", correct=45)
     assert own.folder == common.folder / "holdout"
-    assert [run.folder for run in results.finished_runs(tmp_path)] == [common.folder, own.folder]
-    table = results.comparison(results.finished_runs(tmp_path))
+    assert [run.folder for run in store.finished_runs(tmp_path)] == [common.folder, own.folder]
+    table = tables.comparison(store.finished_runs(tmp_path))
     assert table["protocol"].tolist() == ["official", "holdout"]
     assert table["folder"].tolist() == ["runs/basic_cnn/seed_0", "runs/basic_cnn/seed_0/holdout"]
     others = make_run(tmp_path, "pca_knn"), make_run(tmp_path, "deep_cnn")
-    chosen = results.own_protocol(results.comparison([common, own, *others]))
+    chosen = tables.own_protocol(tables.comparison([common, own, *others]))
     # the common run of deep_cnn does not stand in for a paper's protocol that was not run
     assert chosen["run_id"].tolist() == ["basic_cnn", "pca_knn"]
     assert chosen["protocol"].tolist() == ["holdout", "official"]
@@ -177,34 +180,34 @@ def test_headline_counts_models_not_seeds_and_names_the_seed(tmp_path):
     for seed, correct in ((0, 30), (1, 40)):
         make_run(tmp_path, "basic_cnn", correct=correct, seed=seed)
     make_run(tmp_path, "deep_cnn", correct=20)
-    said = results.headline(results.finished_runs(tmp_path))
+    said = tables.headline(store.finished_runs(tmp_path))
     assert "**Basic CNN** (seed 1) comes first of 2 models" in said
 
 
 def test_other_images_than_the_runs_are_refused(tmp_path):
-    from fer_utils import datasets
+    from fer_utils import data as datasets
 
     run = make_run(tmp_path, "basic_cnn")
-    with pytest.raises(results.ResultError, match="the runs were made on fer2013.csv"):
-        results.same_images(run, datasets.load("synthetic:n=100"))
+    with pytest.raises(ResultError, match="the runs were made on fer2013.csv"):
+        store.same_images(run, datasets.load("synthetic:n=100"))
 
 
 @pytest.mark.parametrize("model", ["basic_cnn", "dcnn_three_class"])
 def test_the_images_of_the_runs_in_another_order_are_refused(tmp_path, model):
-    from fer_utils import datasets
+    from fer_utils import data as datasets
 
     images, run = datasets.load("synthetic:n=100"), make_run(tmp_path, model)
     held = datasets.select_classes(images, run.metrics["protocol"]["classes"])
     run.metrics["data"]["pixels_sha256"] = images.provenance["pixels_sha256"]
     run.metrics["data"]["content_sha256"] = datasets.content_sha256(held)
-    results.same_images(run, images)
-    with pytest.raises(results.ResultError, match="the same images in another order"):
-        results.same_images(run, images.take(np.arange(len(images))[::-1]))
+    store.same_images(run, images)
+    with pytest.raises(ResultError, match="the same images in another order"):
+        store.same_images(run, images.take(np.arange(len(images))[::-1]))
 
 
 def test_a_study_without_a_run_has_none_on_any_data():
-    for chosen in (results.on_same_data, results.best_run):
-        with pytest.raises(results.ResultError, match="no finished run; train a model first"):
+    for chosen in (store.on_same_data, store.best_run):
+        with pytest.raises(ResultError, match="no finished run; train a model first"):
             chosen([])
 
 
@@ -212,9 +215,9 @@ def test_a_file_system_without_locks_is_not_taken_for_another_run(tmp_path, monk
     def flock(file, how):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr(results.fcntl, "flock", flock)
-    with pytest.raises(results.ResultError, match="cannot be locked .*not implemented"):
-        with results.locked(tmp_path):
+    monkeypatch.setattr(store.fcntl, "flock", flock)
+    with pytest.raises(ResultError, match="cannot be locked .*not implemented"):
+        with store.locked(tmp_path):
             pass
 
 
@@ -224,20 +227,20 @@ def test_half_written_files_go_but_those_of_a_training_that_runs(tmp_path):
         (folder / ".new.partial" / ".metrics.7.partial.json").write_text("")
         (folder / ".checkpoint.7.partial.npz").write_text("")
     (tmp_path / ".study.7.partial.json").write_text("")
-    with results.locked(tmp_path), results.locked(tmp_path / "runs" / "live"):
-        results.sweep(tmp_path)
+    with store.locked(tmp_path), store.locked(tmp_path / "runs" / "live"):
+        store.sweep(tmp_path)
     left = {path.relative_to(tmp_path).parts[1] for path in tmp_path.rglob("*.partial*")}
     assert left == {"live"} and len(list(tmp_path.rglob("*.partial*"))) == 3
 
 
 def test_the_commit_of_a_record_is_that_of_the_code_that_ran(monkeypatch):
     commits = {"rev-parse": "a" * 40, "status": ""}
-    monkeypatch.setattr(results, "_git", lambda word, *more: commits[word])
-    results.git_commit.cache_clear()
+    monkeypatch.setattr(provenance, "_git", lambda word, *more: commits[word])
+    provenance.git_commit.cache_clear()
     try:
         dataset = datasets.load("synthetic:n=100,seed=1")
         Task(parameters.model("basic_cnn"), dataset, 0)  # a training begins
         commits["rev-parse"] = "b" * 40
-        assert results.environment()["git_commit"] == "a" * 40
+        assert provenance.environment()["git_commit"] == "a" * 40
     finally:
-        results.git_commit.cache_clear()
+        provenance.git_commit.cache_clear()

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from fer_utils import evaluation, robustness
+from fer_utils.analysis import robustness
 from fer_utils.base import DataError
+from fer_utils.scores import accuracy_interval
 
 
 def faces(n=8):
@@ -118,5 +119,5 @@ def test_table_scores_what_the_model_saw():
     assert table["kind"].tolist() == ["noise"] * 6 + ["mouth hidden"] * 6
     assert table["value"].tolist()[:2] == ["untouched", "sd 5 grey levels"]
     assert table["accuracy"].tolist() == [1] * 6 + [1, 1, 0, 0, 0, 0]
-    low, high = evaluation.accuracy_interval(8, 8)
+    low, high = accuracy_interval(8, 8)
     assert table.iloc[0][["accuracy_low", "accuracy_high"]].tolist() == [low, high]

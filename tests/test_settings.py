@@ -7,7 +7,10 @@ import pytest
 import yaml
 from runs import make_run
 
-from fer_utils import datasets, parameters, settings, study
+from fer_utils import config as parameters
+from fer_utils import data as datasets
+from fer_utils.study import cli as study
+from fer_utils.study import plan as settings
 
 PROFILE = {"description": "mine", "seeds": [0, 1], "models": ["basic_cnn", "pca_knn"]}
 
@@ -75,7 +78,7 @@ def test_two_models_of_one_title_are_refused(asked, monkeypatch, tmp_path):
 
 
 def test_a_wrong_claim_stops_the_study_before_it_starts(asked, monkeypatch):
-    from fer_utils import claims
+    from fer_utils.runs import claims
 
     def wrong():
         raise parameters.ParameterError("claims.yaml, claim 1: `measure` is missing")

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from fer_utils import evaluation, significance
+from fer_utils.scores import (
+    _holm,
+    accuracy_interval,
+    bootstrap,
+    compare_pairs,
+    mcnemar,
+    score_predictions,
+)
 
 
 def guesses(labels, accuracy, seed):
@@ -20,8 +27,8 @@ def test_bootstrap_values_are_those_of_evaluation():
     """Class 6 is never there and never predicted: its F1 is zero in both."""
     labels = LABELS % 6
     predicted = guesses(labels, 0.5, 1) % 6
-    table = significance.bootstrap(labels, predicted, classes=7)
-    score = evaluation.scores(labels, np.eye(7)[predicted], tuple("abcdefg"))
+    table = bootstrap(labels, predicted, classes=7)
+    score = score_predictions(labels, np.eye(7)[predicted], tuple("abcdefg"))
     assert table.loc["accuracy", "value"] == pytest.approx(score["accuracy"])
     assert table.loc["macro_f1", "value"] == pytest.approx(score["macro_f1"])
 
@@ -32,32 +39,30 @@ def test_bootstrap_is_that_of_resampled_images():
     rng = np.random.default_rng(5)
     drawn = rng.integers(0, 400, (2000, 400))
     expected = np.percentile((labels == predicted)[drawn].mean(axis=1), [2.5, 97.5])
-    found = significance.bootstrap(labels, predicted, 7, draws=20_000).loc["accuracy"]
+    found = bootstrap(labels, predicted, 7, draws=20_000).loc["accuracy"]
     np.testing.assert_allclose(found[["low", "high"]].to_numpy(float), expected, atol=0.005)
 
 
 def test_bootstrap_interval_holds_the_value_and_repeats_by_seed():
     predicted = guesses(LABELS, 0.5, 1)
-    table = significance.bootstrap(LABELS, predicted, 7)
+    table = bootstrap(LABELS, predicted, 7)
     assert (table["low"] < table["value"]).all() and (table["value"] < table["high"]).all()
-    assert table.equals(significance.bootstrap(LABELS, predicted, 7))
-    assert not table.equals(significance.bootstrap(LABELS, predicted, 7, seed=1))
-    low, high = evaluation.accuracy_interval(int((LABELS == predicted).sum()), len(LABELS))
+    assert table.equals(bootstrap(LABELS, predicted, 7))
+    assert not table.equals(bootstrap(LABELS, predicted, 7, seed=1))
+    low, high = accuracy_interval(int((LABELS == predicted).sum()), len(LABELS))
     assert table.loc["accuracy", ["low", "high"]].tolist() == pytest.approx([low, high], abs=0.002)
 
 
 def test_bootstrap_interval_halves_with_four_times_the_images():
     predicted = guesses(LABELS, 0.5, 1)
-    few, many = (
-        significance.bootstrap(np.tile(LABELS, k), np.tile(predicted, k), 7) for k in (1, 4)
-    )
+    few, many = (bootstrap(np.tile(LABELS, k), np.tile(predicted, k), 7) for k in (1, 4))
     ratio = (many["high"] - many["low"]) / (few["high"] - few["low"])
     np.testing.assert_allclose(ratio, 0.5, atol=0.04)
 
 
 def test_bootstrap_of_no_images_is_an_error():
     with pytest.raises(ValueError, match="no images"):
-        significance.bootstrap(LABELS[:0], LABELS[:0], 7)
+        bootstrap(LABELS[:0], LABELS[:0], 7)
 
 
 def test_mcnemar_counts_and_p():
@@ -65,28 +70,28 @@ def test_mcnemar_counts_and_p():
     labels = np.zeros(100, int)
     first, second = np.zeros(100, int), np.zeros(100, int)
     first[:4], second[4:19], first[50:60], second[50:60] = 1, 1, 1, 2
-    found = significance.mcnemar(labels, first, second)
+    found = mcnemar(labels, first, second)
     assert (found["only_first"], found["only_second"]) == (15, 4)
     assert found["p"] == pytest.approx(binomtest(4, 19, 0.5).pvalue)
-    turned = significance.mcnemar(labels, second, first)
+    turned = mcnemar(labels, second, first)
     assert (turned["only_first"], turned["p"]) == (4, pytest.approx(found["p"]))
 
 
 def test_mcnemar_of_a_model_with_itself_is_one():
-    assert significance.mcnemar(LABELS, LABELS, LABELS)["p"] == 1
+    assert mcnemar(LABELS, LABELS, LABELS)["p"] == 1
 
 
 def test_holm_by_hand():
     # 4 x 0.005, 3 x 0.01, 2 x 0.03, and 0.04 raised to the value before it
-    found = significance._holm(np.array([0.005, 0.01, 0.03, 0.04]))
+    found = _holm(np.array([0.005, 0.01, 0.03, 0.04]))
     np.testing.assert_allclose(found, [0.02, 0.03, 0.06, 0.06])
-    np.testing.assert_allclose(significance._holm(np.array([0.6, 0.7])), [1, 1])
+    np.testing.assert_allclose(_holm(np.array([0.6, 0.7])), [1, 1])
 
 
 def test_pairs_finds_the_one_real_difference():
     good, same = guesses(LABELS, 0.6, 1), guesses(LABELS, 0.6, 2)
     poor = guesses(LABELS, 0.5, 3)
-    table = significance.pairs(LABELS, {"good": good, "poor": poor, "same": same})
+    table = compare_pairs(LABELS, {"good": good, "poor": poor, "same": same})
     assert len(table) == 3 and table["p"].is_monotonic_increasing
     assert (table["p_holm"] >= table["p"]).all()
     rows = table.set_index(["first", "second"])
@@ -107,10 +112,10 @@ def test_pairs_finds_the_one_real_difference():
 def test_many_equal_models_give_no_difference():
     """Of 45 pairs of equally good models a few have p below 0.05 by chance; Holm calls none."""
     models = {f"m{i}": guesses(LABELS, 0.5, 10 + i) for i in range(10)}
-    table = significance.pairs(LABELS, models)
+    table = compare_pairs(LABELS, models)
     assert len(table) == 45 and (table["p"] < 0.05).any() and not table["differs"].any()
 
 
 def test_one_model_has_no_pairs():
-    table = significance.pairs(LABELS, {"only": LABELS})
+    table = compare_pairs(LABELS, {"only": LABELS})
     assert len(table) == 0 and {"p_holm", "differs"} <= set(table.columns)

@@ -10,8 +10,9 @@ from browser import SIZES, faults
 from clones import Clone, processor_seconds
 from conftest import ROOT
 
-from fer_utils import datasets, results
+from fer_utils import data as datasets
 from fer_utils.data import votes as ferplus
+from fer_utils.runs import store, tables
 
 pytestmark = pytest.mark.study
 EXPECTED = json.loads((ROOT / "tests" / "expected_tiny.json").read_text(encoding="utf-8"))
@@ -57,7 +58,7 @@ def test_every_promised_file_is_there(clone, first):
 
 
 def test_key_numbers_are_the_expected_ones(clone, first):
-    runs = {run.place: run for run in results.finished_runs(clone.study)}
+    runs = {run.place: run for run in store.finished_runs(clone.study)}
     for place, expected in EXPECTED["runs"].items():
         run = runs[place]
         # exact for networks; an SVM's support vectors hang on the last digits of a processor
@@ -75,9 +76,9 @@ def test_key_numbers_are_the_expected_ones(clone, first):
 
 
 def test_tables_follow_from_the_records(clone, first):
-    runs = results.finished_runs(clone.study)
+    runs = store.finished_runs(clone.study)
     table = pd.read_csv(clone.study / "compare" / "comparison.csv")
-    pd.testing.assert_frame_equal(table, results.comparison(runs), check_dtype=False)
+    pd.testing.assert_frame_equal(table, tables.comparison(runs), check_dtype=False)
     verdicts = pd.read_csv(clone.study / "compare" / "verdicts.csv")
     assert len(verdicts) == 36  # every claim of the papers and of the literature they cite
     assert verdicts[["reason", "command"]].notna().all(axis=None)
@@ -134,13 +135,12 @@ def test_second_run_does_nothing_and_is_quick(clone, first):
     ("name", "due"),
     [
         ("params/models/deep_cnn.yaml", {"04_train deep_cnn seed 0", *CHAPTERS}),
-        ("fer_utils/data/votes.py", {"01_explore", "07_errors", "09_fer_net", "report"}),
+        ("fer_utils/data/votes.py", None),  # every notebook, which presents its finished runs
         ("results/reference/trials.csv", {"09_fer_net", "report"}),
         ("fer_utils/report/style.css", {"report"}),
         ("notebooks/03_balance.ipynb", {"03_balance", "report"}),
         ("params/models/fer_net.yaml", {"04_train fer_net seed 0", "09_fer_net", *CHAPTERS}),
         ("params/models/pca_knn.yaml", {"05_classical pca_knn", *CHAPTERS}),
-        ("fer_utils/classical.py", {*CLASSICAL, *CHAPTERS}),
     ],
 )
 def test_a_touched_file_re_runs_what_depends_on_it(clone, first, name, due):

@@ -113,7 +113,7 @@ def test_a_model_is_added_by_one_builder_and_one_parameter_file(small):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     builder = re.search(r"```python\n(@builder\n.*?)```", readme, re.DOTALL)[1]
     content = re.search(r"```yaml\n(.*?)```", readme, re.DOTALL)[1]
-    builders = small.root / "fer_utils" / "models.py"
+    builders = small.root / "fer_utils" / "models" / "papers.py"
     good, old = builders.read_text(encoding="utf-8"), builders.stat()
     mine = small.root / "params" / "models" / "my_cnn.yaml"
     builders.write_text(f"{good}\n\n{builder}")

@@ -5,9 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fer_utils.data import synthetic
+from fer_utils.data import EMOTIONS, USAGES, DataError, Dataset, synthetic
 from fer_utils.data.synthetic import AUS, CONFUSIONS, EXPRESSIONS, FER2013_COUNTS
-from fer_utils.datasets import EMOTIONS, USAGES, DataError, Dataset
 
 TESTS = USAGES[1:]
 

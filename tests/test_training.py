@@ -11,9 +11,16 @@ import numpy as np
 import pytest
 from test_data import write_csv
 
-from fer_utils import datasets, devices, parameters, protocol, results, training
-from fer_utils.protocol import Task
-from fer_utils.schedule import Schedule
+from fer_utils import config as parameters
+from fer_utils import data as datasets
+from fer_utils import training
+from fer_utils.base import ROOT
+from fer_utils.data import preprocess
+from fer_utils.models import devices
+from fer_utils.runs import store
+from fer_utils.training import task as protocol
+from fer_utils.training.schedule import Schedule
+from fer_utils.training.task import Task
 
 LIMITS = {"epochs": 3, "train_limit": 200, "early_stopping": None}
 
@@ -37,7 +44,7 @@ def finished(dataset, tmp_path_factory):
 
 
 def test_run_folder_is_complete_and_fits_the_schema(finished):
-    run = results.read_run(finished.folder)
+    run = store.read_run(finished.folder)
     files = {path.name for path in run.folder.iterdir() if path.name != ".lock"}
     assert files == {"metrics.json", "history.csv", "predictions.npz", "model.keras"}
     assert run.metrics["protocol"]["test"] == "PrivateTest"
@@ -130,7 +137,7 @@ def test_what_a_new_recipe_does_away_with_is_told(dataset, tmp_path):
 
 def test_damaged_checkpoint_starts_training_anew(dataset, tmp_path):
     for damage in (b"", b"PK\x03\x04 cut"):
-        folder = results.run_folder(tmp_path, "basic_cnn", 0)
+        folder = store.run_folder(tmp_path, "basic_cnn", 0)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "checkpoint.npz").write_bytes(damage)
         assert training.run(params(epochs=1), dataset, tmp_path).metrics["model"]["epochs_run"] == 1
@@ -265,8 +272,8 @@ def headless(study, *more):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     study = tmp_path_factory.mktemp("whole")
-    subprocess.run(headless(study, "--epochs", "6"), cwd=parameters.ROOT, check=True)
-    return results.read_run(results.run_folder(study, "basic_cnn", 0))
+    subprocess.run(headless(study, "--epochs", "6"), cwd=ROOT, check=True)
+    return store.read_run(store.run_folder(study, "basic_cnn", 0))
 
 
 def written(folder):
@@ -287,12 +294,12 @@ def test_killed_training_goes_on_and_ends_like_an_uninterrupted_one(
     uninterrupted, tmp_path, moment
 ):
     """A real SIGKILL: with the first checkpoint, while one is written, within an epoch."""
-    folder = results.run_folder(tmp_path, "basic_cnn", 0)
+    folder = store.run_folder(tmp_path, "basic_cnn", 0)
     folder.mkdir(parents=True)
     with open(folder / "said", "w") as said:
         process = subprocess.Popen(
             [sys.executable, "-u", *headless(tmp_path, "--epochs", "6")[1:]],
-            cwd=parameters.ROOT, stdout=said,
+            cwd=ROOT, stdout=said,
         )  # fmt: skip
         deadline = time.time() + 120
         while not moment(folder) and process.poll() is None and time.time() < deadline:
@@ -302,10 +309,10 @@ def test_killed_training_goes_on_and_ends_like_an_uninterrupted_one(
     assert written(folder) and not (folder / "metrics.json").exists()
     done = subprocess.run(
         headless(tmp_path, "--epochs", "6"),
-        cwd=parameters.ROOT, check=True, capture_output=True, text=True,
+        cwd=ROOT, check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert "resumed after epoch" in done.stdout
-    second = results.read_run(folder)
+    second = store.read_run(folder)
     assert without_timing(uninterrupted.metrics) == without_timing(second.metrics)
     timed = ["seconds", "images_per_second"]
     first_history, history = (run.history.drop(columns=timed) for run in (uninterrupted, second))
@@ -324,14 +331,14 @@ def test_faces_of_a_file_are_trained_on_without_a_notebook(tmp_path, capsys):
     assert training.main(["params/models/basic_cnn.yaml", *words, "--epochs", "1"]) == 0
     said = capsys.readouterr().out
     assert "(100 images), run folder" in said and "PrivateTest images right" in said
-    assert results.finished_runs(tmp_path)[0].metrics["data"]["kind"] == "csv"
+    assert store.finished_runs(tmp_path)[0].metrics["data"]["kind"] == "csv"
 
 
 def test_checkpoint_holds_no_images(dataset, tmp_path, monkeypatch):
     """They are on the device beside the weights, and of no use in a file written every epoch."""
     monkeypatch.setattr(training.Training, "_finish", lambda self: None)
     training.run(params(epochs=1), dataset, tmp_path)
-    with np.load(results.run_folder(tmp_path, "basic_cnn", 0) / "checkpoint.npz") as saved:
+    with np.load(store.run_folder(tmp_path, "basic_cnn", 0) / "checkpoint.npz") as saved:
         assert not any(saved[name].dtype == np.uint8 for name in saved.files)
 
 
@@ -344,9 +351,7 @@ def test_checkpoint_holds_no_images(dataset, tmp_path, monkeypatch):
     ],
 )
 def test_headless_bad_input_is_one_line_and_status_2(tmp_path, more, words):
-    done = subprocess.run(
-        headless(tmp_path, *more), cwd=parameters.ROOT, capture_output=True, text=True
-    )
+    done = subprocess.run(headless(tmp_path, *more), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert len(lines) == 1 and "Traceback" not in done.stderr
@@ -399,12 +404,10 @@ def test_averaged_views_are_scored_beside_the_single_view(dataset, tmp_path):
     assert twin["n"] == scores["PrivateTest_not_in_training"]["n"]
     import keras
 
-    from fer_utils import augment
-
     network = keras.models.load_model(run.folder / "model.keras")
     test = run.predictions("PrivateTest_views")
     images = dataset.images[test["index"]]
-    seen = [network.predict(v[..., None], verbose=0) for v in augment.views(images, 2)]
+    seen = [network.predict(v[..., None], verbose=0) for v in preprocess.views(images, 2)]
     np.testing.assert_allclose(np.mean(seen, axis=0), test["probabilities"], atol=1e-5)
 
 

@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from fer_utils import datasets, inference, models, parameters, training, transfer
-from fer_utils.parameters import ParameterError
+from fer_utils import config as parameters
+from fer_utils import data as datasets
+from fer_utils import models, training
+from fer_utils.config import ParameterError
+from fer_utils.runs import predictors
+from fer_utils.training import transfer
 
 LIMITS = {"epochs": 1, "train_limit": 48, "early_stopping": None}
 
@@ -232,5 +236,5 @@ def test_a_frozen_base_of_random_weights_is_saved_as_it_was_scored(dataset, monk
     mine["training"]["weights"] = None
     run = training.run(mine, dataset, tmp_path, say=lambda line: None)
     test = run.predictions("PrivateTest")
-    saved = inference.predictor(run)(dataset.images[test["index"]])
+    saved = predictors.predictor(run)(dataset.images[test["index"]])
     np.testing.assert_allclose(saved, test["probabilities"], atol=1e-4)

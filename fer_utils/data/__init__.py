@@ -9,8 +9,8 @@ from fer_utils.data.dataset import (
     load,
     pixels_sha256,
     select_classes,
-    split,
-)  # fmt: skip
+    split,  # fmt: skip
+)
 
 __all__ = ["EMOTIONS", "PROTOCOLS", "USAGES", "DataError", "Dataset", "content_sha256"]
 __all__ += ["describe", "load", "pixels_sha256", "select_classes", "split"]

@@ -194,3 +194,26 @@ def read_photo(path: str) -> np.ndarray:
         return photo
     height, width = (max(1, round(factor * side)) for side in photo.shape)
     return cv2.resize(photo, (width, height))
+
+
+def views(
+    images: np.ndarray, shift: int = 0, rotation: float = 0, zoom: float = 0
+) -> list[np.ndarray]:
+    """Views of images (n, 48, 48), whose predictions are averaged (test-time augmentation).
+
+    The images as they are, moved by `shift` pixels to each side, turned by `rotation` degrees both
+    ways, smaller and larger by the share `zoom`; then all of these mirrored. Borders are repeated.
+    """
+    moved = np.pad(images, ((0, 0), (shift, shift), (shift, shift)), mode="edge")
+    sides = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2)) if shift else ((1, 1),)
+    seen = [moved[:, shift * y :, shift * x :][:, :48, :48] for y, x in sides]
+    turns = [(angle, 1.0) for angle in (-rotation, rotation) if angle]
+    turns += [(0.0, 1 + share) for share in (-zoom, zoom) if share]
+    seen += [_turned(images, *turn) for turn in turns]
+    return [*seen, *(view[:, :, ::-1] for view in seen)]
+
+
+def _turned(images: np.ndarray, degrees: float, scale: float) -> np.ndarray:
+    matrix = cv2.getRotationMatrix2D((23.5, 23.5), degrees, scale)
+    border = cv2.BORDER_REPLICATE
+    return np.stack([cv2.warpAffine(i, matrix, (48, 48), borderMode=border) for i in images])

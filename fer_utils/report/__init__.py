@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer_utils.base import ResultError, write_text
 from fer_utils.report import notebook, troubles
-from fer_utils.results import ResultError, Run, finished_runs, on_same_data, write_text
+from fer_utils.runs.store import Run, finished_runs, on_same_data
 
 HERE = Path(__file__).parent
 OPENING = ("report", "compare")

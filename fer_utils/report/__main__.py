@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
+from fer_utils.base import ResultError
 from fer_utils.report import build
-from fer_utils.results import ResultError
 
 if __name__ == "__main__":
     try:

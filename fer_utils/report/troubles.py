@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_utils import parameters
-from fer_utils.results import Run
+from fer_utils import config as parameters
+from fer_utils.runs.store import Run
 
 LONGEST = 300
 

@@ -1,0 +1,1 @@
+"""What finished runs get wrong, how sure they are, and what they look at."""

@@ -1,0 +1,173 @@
+"""Where models err: the same test images under all of them, galleries, pairs, image properties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from fer_utils.data import preprocess
+from fer_utils.runs import claims, store
+from fer_utils.runs.store import VIEWS, Run
+from fer_utils.scores import accuracy_interval
+
+SCORE = ("n", "accuracy", "accuracy_low", "accuracy_high")
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Models on the same held-out images under the common protocol, one run of each.
+
+    `runs` by run id, the best on validation first; `labels` (n,) and `index` (n,) into the data;
+    `probabilities` float32 (n, classes) by run id.
+    """
+
+    runs: dict[str, Run]
+    labels: np.ndarray
+    index: np.ndarray
+    probabilities: dict[str, np.ndarray]
+
+    @property
+    def predictions(self) -> dict[str, np.ndarray]:
+        """Predicted labels (n,) by run id."""
+        return {name: rows.argmax(axis=1) for name, rows in self.probabilities.items()}
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Titles by run id."""
+        return {name: run.metrics["params"]["title"] for name, run in self.runs.items()}
+
+
+def tested(runs: list[Run], role: str = "test") -> Tested:
+    """The runs that have all classes and the common protocol, each model's first seed.
+
+    `role` is the part of the data, "test" or "validation". ResultError if there is no run.
+    """
+    best, _ = store.best_run(runs)
+    protocol = best.metrics["protocol"]
+    validation, split = protocol["validation"], protocol[role]
+    of_best = best.predictions(split)
+    chosen: dict[str, Run] = {}
+    for run in sorted(runs, key=lambda run: run.metrics["seed"]):
+        same = all(run.metrics["protocol"][key] == protocol[key] for key in ("name", "classes"))
+        if same and np.array_equal(run.predictions(split)["index"], of_best["index"]):
+            chosen.setdefault(run.metrics["run_id"], run)
+    order = sorted(chosen, key=lambda id: -chosen[id].metrics["scores"][validation]["accuracy"])
+    chosen = {name: chosen[name] for name in order}
+    return Tested(
+        chosen,
+        of_best["labels"],
+        of_best["index"],
+        {name: run.predictions(split)["probabilities"] for name, run in chosen.items()},
+    )
+
+
+def drawn(condition: np.ndarray, labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
+    """Places of up to `per_class` images of each class that meet a condition (n,), by seed."""
+    rng = np.random.default_rng(seed)
+    found = [np.flatnonzero(condition & (labels == label)) for label in np.unique(labels)]
+    return np.concatenate([rng.permutation(places)[:per_class] for places in found])
+
+
+def confused(tested: Tested, classes: list[str], most: int = 10) -> pd.DataFrame:
+    """The pairs that are confused most, over all models: label, predicted, images by model.
+
+    `of` is how many images have the label. The counts are of images with that label that a model
+    gives the other class.
+    """
+    size = len(classes)
+    cells = {
+        name: np.bincount(tested.labels * size + predicted, minlength=size**2)
+        for name, predicted in tested.predictions.items()
+    }
+    table = pd.DataFrame(cells).rename(columns=tested.names)
+    label, predicted = np.divmod(np.arange(size**2), size)
+    of = np.bincount(tested.labels, minlength=size)[label]
+    table.insert(0, "label", np.array(classes)[label])
+    table.insert(1, "predicted", np.array(classes)[predicted])
+    table.insert(2, "of", of)
+    table = table[label != predicted]
+    total = table[list(tested.names.values())].sum(axis=1)
+    order = total.sort_values(ascending=False, kind="stable").index
+    return table.loc[order[:most]].reset_index(drop=True)
+
+
+def by_fifth(properties: pd.DataFrame, correct: np.ndarray) -> pd.DataFrame:
+    """Accuracy in five equal parts of the images by each property.
+
+    Columns: property, part (1 has the lowest values), n, accuracy, accuracy_low and _high (95 %
+    interval). Images of which a property is unknown (NaN) are left out of it.
+    """
+    rows = []
+    for name, values in properties.items():
+        known = np.flatnonzero(values.notna())
+        order = known[np.argsort(values.to_numpy()[known], kind="stable")]
+        for part, places in enumerate(np.array_split(order, 5), 1):
+            if len(places):
+                right, n = int(correct[places].sum()), len(places)
+                rows.append((name, part, n, right / n, *accuracy_interval(right, n)))
+    return pd.DataFrame(
+        rows, columns=["property", "part", "n", "accuracy", "accuracy_low", "accuracy_high"]
+    )
+
+
+def by_views(runs: list[Run]) -> pd.DataFrame:
+    """Accuracy of runs on what they are selected and tested on, from one view and, where that was
+    scored, from several; all images, and without those that are known from Training.
+
+    Columns: model, split, views, images, n, accuracy, accuracy_low, accuracy_high.
+    """
+    rows = []
+    for run in runs:
+        protocol, scores = run.metrics["protocol"], run.metrics["scores"]
+        for split in dict.fromkeys((protocol["validation"], protocol["test"])):
+            for views, suffix in ((1, ""), (run.metrics["model"].get("views"), VIEWS)):
+                for images, part in (("all", ""), ("without known", "_not_in_training")):
+                    if score := scores.get(split + suffix + part):
+                        of = {key: score[key] for key in SCORE}
+                        told = {"split": split, "views": views, "images": images}
+                        rows.append({"model": run.label, **told, **of})
+    return pd.DataFrame(rows)
+
+
+def over_seeds(runs: list[Run]) -> pd.DataFrame:
+    """The rows of `by_views` over the seeds of each model that has several.
+
+    Columns: model, split, views, images, and of the accuracies count, mean, std, min and max.
+    """
+    rows = pd.concat([by_views([run]).assign(model=run.metrics["params"]["title"]) for run in runs])
+    groups = rows.groupby(["model", "split", "views", "images"], sort=False)["accuracy"]
+    spread = groups.agg(["count", "mean", "std", "min", "max"]).reset_index()
+    return spread[spread["count"] > 1]
+
+
+def more_views(
+    predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray, labels: np.ndarray
+) -> pd.DataFrame:
+    """What averaging over kinds of views buys on images uint8 (n, 48, 48), and how many it takes.
+
+    Columns: kind, views, accuracy, accuracy_low, accuracy_high, and the gain over the single view
+    with its 95 % interval, paired on the images: gain, gain_low, gain_high.
+    """
+    seen = np.stack([predict(view) for view in preprocess.views(images, 2, 5, 0.06)])
+    half = len(seen) // 2  # the other half are the mirrored ones
+    kinds = {
+        "as it is": [0],
+        "mirrored": [0, half],
+        "shifted by 2 pixels": [*range(5)],
+        "turned by 5 degrees": [0, 5, 6],
+        "6 % smaller and larger": [0, 7, 8],
+        "all of these": [*range(half)],
+    }
+    rows, single = [], seen[0].argmax(axis=1) == labels
+    for kind, places in kinds.items():
+        if len(places) > 2:
+            places += [half + place for place in places]
+        right = seen[places].mean(axis=0).argmax(axis=1) == labels
+        interval = accuracy_interval(int(right.sum()), len(labels))
+        gain = claims.difference(pd.Series(right), pd.Series(single))
+        rows.append((kind, len(places), right.mean(), *interval, *gain))
+    columns = "kind views accuracy accuracy_low accuracy_high gain gain_low gain_high".split()
+    return pd.DataFrame(rows, columns=columns)

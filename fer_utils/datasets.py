@@ -1,1 +1,0 @@
-from fer_utils.data import *  # noqa: F403

@@ -1,0 +1,1 @@
+"""Uses of finished runs: export, speed, committed weights, photos."""

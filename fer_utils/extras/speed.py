@@ -1,0 +1,59 @@
+"""Images per second of finished runs, in every form that they have."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from fer_utils.extras import export
+from fer_utils.runs.store import Run
+
+if TYPE_CHECKING:
+    pass
+from fer_utils.runs.predictors import BATCHES, predictor
+
+
+def speeds(
+    runs: list[Run],
+    images: np.ndarray,
+    seconds: float = 1.0,
+    batches: Sequence[int] = BATCHES,
+) -> pd.DataFrame:
+    """Images per second and file size of each run, one after the other on the same images.
+
+    A row for each form of a run, as it was saved and as it was exported; a column `batch_N` for
+    each batch size N, the median of the calls, at most 25, that `seconds` allow after a first one,
+    which is not counted. ValueError for a batch that is not 1 to 256 images.
+    """
+    if not all(1 <= batch <= max(BATCHES) for batch in batches):
+        raise ValueError(f"batch sizes are {list(batches)} but must be 1 to {max(BATCHES)}")
+    rows = []
+    for run in runs:
+        for form, name, there in (
+            ("Keras", "model.keras", (run.folder / "model.keras").is_file()),
+            ("scikit-learn", "model.joblib", (run.folder / "model.joblib").is_file()),
+            ("TensorFlow Lite, int8", export.FILE, export.read(run)),
+        ):
+            if not there:
+                continue
+            path = run.folder / name
+            row = {"run_id": run.metrics["run_id"], "seed": run.metrics["seed"], "form": form}
+            row["megabytes"] = round(path.stat().st_size / 1e6, 2)
+            predict = export.predictor(path) if path.suffix == ".tflite" else predictor(run)
+            rows.append(row | {f"batch_{b}": _speed(predict, images, b, seconds) for b in batches})
+    return pd.DataFrame(rows)
+
+
+def _speed(predict: Callable, images: np.ndarray, batch: int, seconds: float) -> float:
+    inputs = np.resize(images, (batch, 48, 48))
+    predict(inputs)  # builds graphs and buffers
+    taken: list[float] = []
+    while not taken or (sum(taken) < seconds and len(taken) < 25):
+        start = time.perf_counter()
+        predict(inputs)
+        taken.append(time.perf_counter() - start)
+    return round(batch / float(np.median(taken)), 1)

@@ -1,0 +1,324 @@
+"""Figures of the study in one style; every function returns a Figure and touches no file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from fer_utils.plots.style import (
+    EMOTION_COLOURS,
+    FIRST,
+    SECOND,
+    SHARES,
+    VERDICT_COLOURS,
+    model_colour,
+    panels,
+    picture,
+)
+
+
+def heatmap(table: pd.DataFrame, rows: str, columns: str) -> Figure:
+    """Counts with the share of their row as shade and second line; a confusion matrix, say."""
+    counts = table.to_numpy(dtype=float)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    width = 1.6 + 0.82 * counts.shape[1]
+    figure, [[axis]] = panels(size=(width, 1.1 + 0.62 * len(counts)))
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (row, column), share in np.ndenumerate(shares):
+        axis.text(
+            column, row, f"{int(counts[row, column]):,}\n{share:.0%}", ha="center", va="center",
+            fontsize=8, color="white" if share > 0.5 else "black",
+        )  # fmt: skip
+    axis.set_xticks(range(counts.shape[1]), table.columns, rotation=30, ha="right")
+    axis.set_yticks(range(len(counts)), table.index)
+    axis.set_xlabel(columns)
+    axis.set_ylabel(rows)
+    axis.grid(visible=False)
+    return figure
+
+
+def confusion(score: dict[str, Any]) -> Figure:
+    """Confusion matrix of a score record, counts and row shares."""
+    names = list(score["per_class"])
+    table = pd.DataFrame(score["confusion"], index=names, columns=names)
+    return heatmap(table, "label", "prediction")
+
+
+def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
+    """Loss and accuracy by epoch in training and validation; the kept epoch is marked."""
+    figure, axes = panels(1, 2, (9, 3.2))
+    for axis, what in zip(axes[0], ("loss", "accuracy"), strict=True):
+        for column, name, colour in (
+            (what, "training", FIRST),
+            (f"val_{what}", "validation", SECOND),
+        ):
+            axis.plot(history["epoch"], history[column], ".-", color=colour, label=name)
+        axis.axvline(best_epoch, color="#888888", linewidth=1, linestyle=":")
+        axis.annotate(
+            f"kept: {best_epoch}", (best_epoch, 1), xycoords=("data", "axes fraction"),
+            xytext=(3, -10), textcoords="offset points", fontsize=8, color="#555555",
+        )  # fmt: skip
+        axis.set_xlabel("epoch")
+        axis.set_ylabel(what if what == "accuracy" else "loss (cross-entropy, nats)")
+        axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axes[0][1].yaxis.set_major_formatter(PercentFormatter(1))
+    axes[0][0].legend()
+    return figure
+
+
+def mistakes(
+    images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
+) -> Figure:
+    """Images with their label and the three leading predictions in percent; may be none."""
+    rows = max(1, -(-len(images) // 6))
+    figure, axes = panels(rows, 6, (9, 2.25 * rows))
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, image, label, row in zip(axes.flat, images, labels, probabilities, strict=False):
+        picture(axis, image, f"label: {classes[label]}")
+        leading = np.argsort(-row, kind="stable")[:3]
+        text = "\n".join(f"{classes[i]} {row[i]:.0%}" for i in leading)
+        axis.text(0.5, -0.04, text, transform=axis.transAxes, ha="center", va="top", fontsize=8)
+    return figure
+
+
+def _run_names(table: pd.DataFrame) -> list[str]:
+    """Titles, with the seed where there are several."""
+    seeds = table["seed"].nunique() > 1
+    return [f"{row.title}, seed {row.seed}" if seeds else row.title for row in table.itertuples()]
+
+
+def accuracy_bars(comparison: pd.DataFrame, claims: pd.DataFrame | None = None) -> Figure:
+    """Test accuracy of runs with 95 % intervals; diamonds are the papers' values (run, claimed)."""
+    claims = pd.DataFrame(columns=["run", "claimed"]) if claims is None else claims
+    table = comparison.sort_values("accuracy", ignore_index=True)
+    figure, [[axis]] = panels(size=(8, 1.3 + 0.42 * len(table)))
+    names = _run_names(table)
+    rows = np.arange(len(table))
+    errors = [table.accuracy - table.accuracy_low, table.accuracy_high - table.accuracy]
+    colours = [model_colour(run_id) for run_id in table.run_id]
+    axis.barh(rows, table.accuracy, xerr=errors, color=colours, height=0.6, capsize=4)
+    claimed_label = "claimed in the paper"
+    for row, entry in enumerate(table.itertuples()):
+        place = entry.accuracy_high
+        for claimed in claims.loc[claims.run == entry.run_id, "claimed"]:
+            axis.plot(claimed, row, "D", color="black", mec="white", ms=8, label=claimed_label)
+            claimed_label = None
+            place = claimed if -0.02 < claimed - place < 0.13 else place  # no number on a diamond
+        axis.annotate(f"   {entry.accuracy:.1%}", (place, row), va="center")
+    axis.set_yticks(rows, names)
+    axis.set_xlim(0, 1)
+    axis.xaxis.set_major_formatter(PercentFormatter(1))
+    axis.set_xlabel("accuracy on the test split, with 95 % interval")
+    axis.grid(axis="y", visible=False)
+    if claimed_label is None:
+        axis.legend(loc="lower right")
+    return figure
+
+
+def claimed_and_measured(verdicts: pd.DataFrame) -> Figure:
+    """Shares that the papers claim (diamonds) and what was measured, with its 95 % interval."""
+    share = verdicts["measure"].isin(SHARES) & verdicts["measured"].notna()
+    table = verdicts[share].reset_index(drop=True)
+    figure, [[axis]] = panels(size=(9, 1.2 + 0.36 * max(1, len(table))))
+    words = "claimed", *VERDICT_COLOURS, "cannot be decided", "another reading"
+    labels = {word: word for word in words}
+    for row, entry in enumerate(table.itertuples()):
+        colour = VERDICT_COLOURS.get(entry.verdict, "#9A9A9A")
+        if pd.notna(entry.low):
+            axis.plot([entry.low, entry.high], [row, row], color=colour, linewidth=3)
+        if pd.notna(entry.other_reading):
+            axis.plot(
+                [entry.measured, entry.other_reading], [row, row], "o-", color=colour, mfc="white",
+                label=labels.pop("another reading", None),
+            )  # fmt: skip
+        axis.plot(entry.measured, row, "o", color=colour, label=labels.pop(entry.verdict, None))
+        ends = [entry.claimed, entry.claimed if pd.isna(entry.up_to) else entry.up_to]
+        axis.plot(ends, [row - 0.24, row - 0.24], "D-", color="black", ms=5,
+                  label=labels.pop("claimed", None))  # fmt: skip
+    axis.set_yticks(range(len(table)), [f"{row.claim} ({row.paper})" for row in table.itertuples()])
+    axis.tick_params(axis="y", labelsize=8)
+    axis.set_xlim(0, 1.02)
+    axis.set_xlabel("share claimed, and measured with its 95 % interval")
+    axis.invert_yaxis()
+    axis.xaxis.set_major_formatter(PercentFormatter(1))
+    axis.grid(axis="y", visible=False)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def all_curves(runs: Sequence[Any]) -> Figure:
+    """Accuracy by epoch in training and validation, a panel for each trained network."""
+    trained = [run for run in runs if "val_accuracy" in run.history and "loss" in run.history]
+    columns = min(4, max(1, len(trained)))
+    rows = max(1, -(-len(trained) // columns))
+    figure, axes = panels(rows, columns, (2.6 * columns, 2.1 * rows + 0.4))
+    for axis in axes.flat[len(trained) :]:
+        axis.set_axis_off()
+    for axis, run in zip(axes.flat, trained, strict=False):
+        history, record = run.history, run.metrics
+        axis.plot(history["epoch"], history["accuracy"], color=FIRST, label="training")
+        axis.plot(history["epoch"], history["val_accuracy"], color=SECOND, label="validation")
+        axis.axvline(record["model"]["best_epoch"], color="#888888", lw=1, ls=":")
+        which = f"seed {record['seed']}, {record['protocol']['name']}"
+        axis.set_title(f"{record['params']['title']}\n{which}", fontsize=8)
+        axis.set_ylim(0, 1)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.yaxis.set_major_formatter(PercentFormatter(1))
+        axis.set_xlabel("epoch", fontsize=8)
+        axis.set_ylabel("accuracy", fontsize=8)
+    if trained:
+        handles = axes.flat[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+def all_confusions(runs: Sequence[Any]) -> Figure:
+    """Confusion matrices on the test split, row shares in percent, a panel for each run."""
+    columns = min(3, max(1, len(runs)))
+    rows = max(1, -(-len(runs) // columns))
+    figure, axes = panels(rows, columns, (3.6 * columns, 3.3 * rows))
+    for axis in axes.flat[len(runs) :]:
+        axis.set_axis_off()
+    for axis, run in zip(axes.flat, runs, strict=False):
+        table = np.array(run.test["confusion"], float)
+        shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+        names = [name[:4] for name in run.test["per_class"]]
+        sns.heatmap(
+            100 * shares, vmin=0, vmax=100, cmap="Blues", annot=True, fmt=".0f", cbar=False,
+            square=True, xticklabels=names, yticklabels=names, annot_kws={"fontsize": 7}, ax=axis,
+        )  # fmt: skip
+        axis.tick_params(length=0, labelsize=7, labelrotation=0)
+        axis.set_title(run.label, fontsize=9)
+    figure.supylabel("label", fontsize=9)
+    figure.supxlabel("prediction, percent of the label's images", fontsize=9)
+    return figure
+
+
+def gaps(comparison: pd.DataFrame) -> Figure:
+    """Accuracy in training and in validation of every run, joined by a line: the gap."""
+    table = comparison.sort_values("gap", ignore_index=True)
+    names = _run_names(table)
+    figure, [[axis]] = panels(size=(8, 1.2 + 0.36 * len(table)))
+    rows = np.arange(len(table))
+    axis.hlines(rows, table.validation_accuracy, table.train_accuracy, color="#AAAAAA", linewidth=3)
+    axis.plot(table.validation_accuracy, rows, "o", color=SECOND, label="validation")
+    axis.plot(table.train_accuracy, rows, "s", color=FIRST, label="training")
+    for row, entry in enumerate(table.itertuples()):
+        right = max(entry.train_accuracy, entry.validation_accuracy)
+        axis.annotate(
+            f"   {round(100 * entry.gap, 1) + 0:+.1f} points", (right, row), va="center", fontsize=9
+        )
+    axis.set_yticks(rows, names)
+    axis.set_xlim(0, 1.15)
+    axis.set_xticks(np.linspace(0, 1, 6))
+    axis.xaxis.set_major_formatter(PercentFormatter(1))
+    axis.set_xlabel("accuracy, without augmentation")
+    axis.grid(axis="y", visible=False)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+# preprocessing
+
+
+def rates(table: pd.DataFrame, unit: str) -> Figure:
+    """Bars of the column `rate` with its interval (`low`, `high`) and of how many (`n`) it is."""
+    figure, [[axis]] = panels(size=(7, 0.9 + 0.34 * len(table)))
+    errors = [table["rate"] - table["low"], table["high"] - table["rate"]]
+    axis.barh(table.index, table["rate"], xerr=errors, color=FIRST, height=0.6, capsize=3)
+    for row, entry in enumerate(table.itertuples()):
+        axis.annotate(f"  {entry.rate:.1%} of {entry.n:,}", (entry.high, row), va="center")
+    end = min(1.0, 1.2 * table["high"].max())
+    axis.set_xticks([tick for tick in np.linspace(0, 1, 11) if tick <= end + 0.001])
+    axis.set_xlim(0, 1.3 * end)
+    axis.set_xlabel(unit)
+    axis.xaxis.set_major_formatter(PercentFormatter(1))
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    return figure
+
+
+# classical systems
+
+
+def explained_variance(ratios: np.ndarray, marks: Sequence[int]) -> Figure:
+    """Cumulated share of variance by number of principal components; `marks` are labelled."""
+    figure, [[axis]] = panels(size=(7, 3))
+    total = np.cumsum(ratios)
+    axis.plot(np.arange(1, len(total) + 1), total, color=FIRST)
+    for count in (mark for mark in marks if mark <= len(total)):
+        axis.plot(count, total[count - 1], "o", color=SECOND)
+        axis.annotate(
+            f"{count}: {total[count - 1]:.0%}", (count, total[count - 1]), xytext=(6, -12),
+            textcoords="offset points",
+        )  # fmt: skip
+    axis.set(xlabel="principal components", ylabel="explained variance", ylim=(0, 1.02))
+    axis.yaxis.set_major_formatter(PercentFormatter(1))
+    return figure
+
+
+def scatter(points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Two principal components of images, coloured by class, with each class' mean as a cross."""
+    figure, [[axis]] = panels(size=(7.5, 5))
+    for label, name in enumerate(classes):
+        own, colour = points[labels == label], EMOTION_COLOURS[name]
+        axis.scatter(*own.T, s=6, color=colour, alpha=0.35, linewidths=0)
+        axis.plot(*own.mean(axis=0), "P", color=colour, markersize=13, markeredgecolor="white",
+                  label=name)  # fmt: skip
+    axis.set(xlabel="first principal component", ylabel="second principal component")
+    axis.legend(title="class mean", loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def grid_scores(grid: pd.DataFrame) -> Figure:
+    """Validation accuracy of every entry of a grid, the best one marked."""
+    names = [c for c in grid if c not in ("val_accuracy", "seconds") and grid[c].nunique() > 1]
+    table = grid.sort_values("val_accuracy", ascending=False, ignore_index=True).head(20)
+    labels = [", ".join(f"{n} {row[n]}" for n in names) for _, row in table.iterrows()]
+    figure, [[axis]] = panels(size=(8, 0.8 + 0.24 * len(table)))
+    colours = [SECOND, *[FIRST] * (len(table) - 1)]
+    axis.barh(labels, table["val_accuracy"], color=colours, height=0.65)
+    for row, value in enumerate(table["val_accuracy"]):
+        axis.annotate(f" {value:.1%}", (value, row), va="center", fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlabel("accuracy on the validation split")
+    axis.xaxis.set_major_formatter(PercentFormatter(1))
+    axis.grid(axis="y", visible=False)
+    return figure
+
+
+# inside a network
+
+
+def feature_maps(image: np.ndarray, maps: dict[str, np.ndarray], columns: int = 8) -> Figure:
+    """The image, then the first channels of each layer, one row a layer, each in its own range."""
+    figure, axes = panels(len(maps), columns + 1, (columns + 2.2, 1.1 * len(maps)))
+    for axis in axes.flat:
+        axis.set_axis_off()
+    picture(axes[0][0], image)
+    for row, (name, channels) in zip(axes, maps.items(), strict=True):
+        height, width, count = channels.shape
+        row[0].text(-0.1, 0.5, f"{name}\n{height}x{width}x{count}", fontsize=7,
+                    transform=row[0].transAxes, ha="right", va="center")  # fmt: skip
+        for axis, channel in zip(row[1:], np.moveaxis(channels, 2, 0), strict=False):
+            axis.imshow(channel, cmap="viridis", interpolation="nearest")
+    return figure
+
+
+def filters(kernels: np.ndarray, columns: int = 16) -> Figure:
+    """Kernels (n, k, k) in one common range, dark negative, light positive."""
+    rows = -(-len(kernels) // columns)
+    figure, axes = panels(rows, columns, (9, 0.62 * rows))
+    for axis in axes.flat:
+        axis.set_axis_off()
+    top = float(np.abs(kernels).max()) or 1.0
+    for axis, kernel in zip(axes.flat, kernels, strict=False):
+        axis.imshow(kernel, cmap="gray", vmin=-top, vmax=top, interpolation="nearest")
+    return figure

@@ -1,0 +1,1 @@
+"""Runs: folders, records, tables over them, verdicts on claims."""

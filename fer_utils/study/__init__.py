@@ -1,0 +1,1 @@
+"""The study: plan, order and execution of its notebooks."""

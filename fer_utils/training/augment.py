@@ -1,0 +1,138 @@
+"""Random augmentation of a whole batch inside the training graph, no Python for an image.
+
+All geometry composes into one affine warp.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def matrices(
+    rotation: Any, shift_x: Any, shift_y: Any, shear: Any, zoom_x: Any, zoom_y: Any, flip: Any
+) -> Any:
+    """Affine maps from output to input pixels, (n, 8), for images of 48x48, backend tensors.
+
+    Angles in degrees, shifts in pixels, `flip` 0 or 1. The meaning of each value and the order
+    (rotate, shift, shear, zoom about the image centre, then mirror) are those of Keras'
+    ImageDataGenerator, which the papers used.
+    """
+    from keras import ops
+
+    centre = (48 - 1) / 2
+    theta, slope = rotation * (np.pi / 180), shear * (np.pi / 180)
+    cos, sin = ops.cos(theta), ops.sin(theta)
+    # rotation @ shear @ zoom on (x, y) offsets from the centre
+    xx, xy = cos * zoom_x, -(cos * ops.sin(slope) + sin * ops.cos(slope)) * zoom_y
+    yx, yy = sin * zoom_x, (cos * ops.cos(slope) - sin * ops.sin(slope)) * zoom_y
+    # a mirrored output reads its column from the other side
+    sign = 1.0 - 2.0 * flip
+    xx, yx = xx * sign, yx * sign
+    rest_x = centre + cos * shift_x - sin * shift_y - (xx + xy) * centre
+    rest_y = centre + sin * shift_x + cos * shift_y - (yx + yy) * centre
+    zero = ops.zeros_like(theta)
+    return ops.stack([xx, xy, rest_x, yx, yy, rest_y, zero, zero], axis=1)
+
+
+def illuminate(images: Any, brightness: Any, contrast: Any) -> Any:
+    """Pixels 0 to 255 (n, 48, 48, 1) times `brightness` (n,), spread by `contrast` (n,).
+
+    `contrast` is the factor of a pixel's distance from its image's mean; what leaves 0 to 255 is
+    clipped, after each of the two.
+    """
+    from keras import ops
+
+    images = ops.clip(images * brightness[:, None, None, None], 0, 255)
+    mean = ops.mean(images, axis=(1, 2, 3), keepdims=True)
+    return ops.clip((images - mean) * contrast[:, None, None, None] + mean, 0, 255)
+
+
+def erase(images: Any, x: Any, y: Any, width: Any, height: Any) -> Any:
+    """Images (n, 48, 48, 1) with a rectangle of each, in pixels, at the image's mean.
+
+    After random erasing (Zhong et al. 2020), which fills with noise.
+    """
+    from keras import ops
+
+    places = ops.arange(48, dtype="float32")
+    columns = (places >= x[:, None]) & (places < (x + width)[:, None])
+    rows = (places >= y[:, None]) & (places < (y + height)[:, None])
+    inside = (rows[:, :, None] & columns[:, None, :])[..., None]
+    return ops.where(inside, ops.mean(images, axis=(1, 2, 3), keepdims=True), images)
+
+
+def layer(
+    rotation: float = 0,
+    width_shift: float = 0,
+    height_shift: float = 0,
+    shear: float = 0,
+    zoom: float | list[float] = 0,
+    horizontal_flip: bool = False,
+    brightness: float = 0,
+    contrast: float = 0,
+    erasing: float = 0,
+    seed: int = 0,
+) -> Any:
+    """Keras layer that augments uint8 or float images (n, 48, 48, 1) in training, float32 out.
+
+    Ranges mean what they mean in Keras' ImageDataGenerator: `rotation` and `shear` in degrees to
+    either side, shifts as a share of the side, `zoom` z as a factor from 1 - z to 1 + z (or the two
+    factors) for each axis by itself. Pixels from outside repeat the border (fill_mode "nearest").
+    `brightness` and `contrast` b are factors from 1 - b to 1 + b, `erasing` the share of images
+    that lose a rectangle of 2 to 33 % of their pixels, of aspect 1:3 to 3:1.
+    """
+    import keras
+    from keras import ops, random
+
+    zooms = zoom if isinstance(zoom, list) else [1 - zoom, 1 + zoom]
+    moved = any([rotation, width_shift, height_shift, shear, zooms != [1, 1], horizontal_flip])
+
+    class RandomAugmentation(keras.layers.Layer):
+        def __init__(self) -> None:
+            super().__init__(dtype="float32", autocast=False, name="random_augmentation")
+            self.generator = random.SeedGenerator(seed)
+
+        def call(self, images: Any, training: bool = False) -> Any:
+            images = ops.cast(images, "float32")
+            if not training:
+                return images
+            n = ops.shape(images)[0]
+
+            def between(low: float, high: float) -> Any:
+                return random.uniform((n,), low, high, seed=self.generator)
+
+            if moved:
+                transforms = matrices(
+                    between(-rotation, rotation),
+                    between(-width_shift * 48, width_shift * 48),
+                    between(-height_shift * 48, height_shift * 48),
+                    between(-shear, shear),
+                    between(*zooms),
+                    between(*zooms),
+                    ops.cast(between(0, 1) < (0.5 if horizontal_flip else 0.0), "float32"),
+                )
+                images = ops.image.affine_transform(
+                    images, transforms, interpolation="bilinear", fill_mode="nearest"
+                )
+            if brightness or contrast:
+                images = illuminate(
+                    images,
+                    between(1 - brightness, 1 + brightness),
+                    between(1 - contrast, 1 + contrast),
+                )
+            if erasing:
+                area = between(0.02, 0.33) * 48 * 48
+                aspect = ops.exp(between(-np.log(3), np.log(3)))
+                width = ops.minimum(ops.sqrt(area * aspect), 48)
+                height = ops.minimum(ops.sqrt(area / aspect), 48)
+                x, y = between(0, 1) * (48 - width), between(0, 1) * (48 - height)
+                width *= ops.cast(between(0, 1) < erasing, "float32")
+                images = erase(images, x, y, width, height)
+            return images
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            return shape
+
+    return RandomAugmentation()

@@ -1,0 +1,121 @@
+"""An ensemble: the mean of what finished runs predict, recorded like a run of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fer_utils import config as parameters
+from fer_utils.base import ResultError
+from fer_utils.data import Dataset
+from fer_utils.runs import store
+from fer_utils.runs.store import NOTEBOOK_STUDY, VIEWS
+from fer_utils.training.task import Task
+
+
+def members(params: dict[str, Any], dataset: Dataset, study: str | Path) -> list[store.Run]:
+    """The finished runs, all seeds, of the networks that a parameter file names.
+
+    Those of the common protocol on these images in this order; ResultError if there are fewer than
+    two. In the folder of notebooks that are opened by themselves two short ones are made instead.
+    """
+    names, data = params["members"], Task(params, dataset, 0).identity["data"]
+
+    def finished() -> list[store.Run]:
+        return [
+            run
+            for run in store.finished_runs(study, names)
+            if run.metrics["protocol"]["name"] == "official"
+            and run.metrics["data"]["content_sha256"] == data
+        ]
+
+    found = finished()
+    if len(found) < 2 and store.study_folder(study) == store.study_folder(NOTEBOOK_STUDY):
+        _examples(names[0], dataset, study)
+        found = finished()
+    if len(found) < 2:
+        raise ResultError(
+            f"{params['id']} needs two or more finished runs of {' or '.join(names)} on these "
+            f"images in {study}, there are {len(found)}; run more of them, or more --seeds"
+        )
+    return found
+
+
+def _examples(name: str, dataset: Dataset, study: str | Path) -> None:
+    from fer_utils import training
+
+    print(f"no two finished runs here: two of {name} are trained briefly, to have some")
+    slim = {"filters": [8, 16]} if parameters.model(name)["builder"] == "fer_net" else None
+    thin = parameters.model(name, options=slim, epochs=1)
+    for seed in (0, 1):
+        training.run(thin, dataset, study, seed)
+
+
+def run(params: dict[str, Any], dataset: Dataset, study: str | Path, seed: int = 0) -> store.Run:
+    """Average the members' probabilities, also those of several views, score and record them.
+
+    ResultError if there are too few members or if they were not trained on the same images.
+    """
+    found = members(params, dataset, study)
+    task = Task(params, dataset, seed)
+    splits = list(dict.fromkeys(task.names.values()))
+    views = [name + VIEWS for name in splits]
+    counts = {run.metrics["model"].get("views") for run in found}
+    several = len(counts) == 1 and None not in counts  # the same number of views of every member
+    if several:
+        splits += [name for name in views if all(name in run.metrics["scores"] for run in found)]
+    predictions = {name: _mean(name, found) for name in splits}
+    folder = store.run_folder(study, params["id"], seed)
+    timing = [run.metrics["timing"] for run in found]
+    engine = found[0].metrics["environment"]
+    metrics = task.record(
+        predictions,
+        model={
+            **({"views": counts.pop()} if several else {}),
+            "members": {run.place: run.metrics["timing"]["finished_at"] for run in found},
+            "parameters": sum(run.metrics["model"]["parameters"] for run in found),
+            "epochs_run": None,
+            "best_epoch": None,
+            "stopped_early": False,
+        },
+        timing={
+            "training_seconds": round(sum(each["training_seconds"] for each in timing), 3),
+            "images_per_second": float(np.median([each["images_per_second"] for each in timing])),
+            "stages": {},
+        },
+        engine={key: engine[key] for key in ("backend", "precision", "device")},
+    )
+    chosen_by = {run.metrics["protocol"]["selected_on"] for run in found}
+    chosen_by = " and ".join(sorted(rule for rule in chosen_by if not rule.startswith("nothing")))
+    metrics["protocol"]["selected_on"] = (
+        f"{chosen_by}, of members" if chosen_by else "nothing, every member counts"
+    )
+    validation = metrics["protocol"]["validation"]
+    rows = [
+        {
+            "member": run.label,
+            "accuracy": run.metrics["scores"][validation]["accuracy"],
+            "accuracy_views": run.metrics["scores"].get(validation + VIEWS, {}).get("accuracy"),
+        }
+        for run in found
+    ]
+    with store.locked(folder):
+        return store.write_run(folder, metrics, pd.DataFrame(rows), predictions)
+
+
+def _mean(split: str, runs: list[store.Run]) -> dict[str, np.ndarray]:
+    try:
+        parts = [run.predictions(split) for run in runs]
+    except ResultError:
+        parts = []
+    if not parts or any(not np.array_equal(part["index"], parts[0]["index"]) for part in parts):
+        places = ", ".join(run.place for run in runs)
+        raise ResultError(
+            f"{places}: not all have predictions of the whole of {split}; members are trained on "
+            "the same images, without train_limit"
+        )
+    mean = np.mean([part["probabilities"] for part in parts], axis=0, dtype=np.float64)
+    return parts[0] | {"probabilities": mean.astype(np.float32)}

@@ -1,0 +1,183 @@
+"""A model's task under one protocol: the parts of the data, their scores and the run's record."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_utils import data as datasets
+from fer_utils.base import ResultError
+from fer_utils.config import used
+from fer_utils.data import quality
+from fer_utils.runs import provenance, store
+from fer_utils.runs.store import VIEWS
+from fer_utils.scores import score_predictions
+
+TRAINING_VERSION = 1  # raised by hand when training changes its numbers
+
+
+class Task:
+    """What a model is trained, selected and tested on, by its parameters and seed.
+
+    `dataset` holds the classes of the task, `rows` its places in the whole data, `parts` the
+    indices of train, validation and test, `names` what their scores are called: the official split
+    that a part is equal to, else its role.
+    """
+
+    def __init__(self, params: dict[str, Any], dataset: datasets.Dataset, seed: int) -> None:
+        self.params, self.recipe, self.seed = params, params["training"], seed
+        provenance.git_commit()  # now: a training of hours must not be told to be of a later one
+        self.rows = np.arange(len(dataset))
+        self.totals = {usage: int((dataset.usage == usage).sum()) for usage in datasets.USAGES}
+        if params.get("classes"):
+            chosen = datasets.select_classes(dataset, params["classes"])
+            kept = [name in chosen.classes for name in dataset.classes]
+            self.rows, dataset = np.flatnonzero(np.array(kept)[dataset.labels]), chosen
+        self.dataset = dataset
+        self.parts = datasets.split(dataset, params["protocol"], seed)
+        self.training_split = self.parts["train"]  # whole, also where a limit cuts it
+        limit, part = self.recipe["train_limit"], self.parts["train"]
+        if limit and limit < len(part):
+            drawn = np.random.default_rng([seed, 1]).permutation(part)[:limit]
+            self.parts["train"] = np.sort(drawn)
+        self.names = self._names()
+        self.identity = {
+            "params": params,
+            "seed": seed,
+            "data": datasets.content_sha256(dataset),
+            "training_version": TRAINING_VERSION,
+        }
+
+    def _names(self) -> dict[str, str]:
+        names = {}
+        for role, part in self.parts.items():
+            usage = set(self.dataset.usage[part])
+            whole = len(usage) == 1 and np.isin(self.dataset.usage, list(usage)).sum() == len(part)
+            names[role] = str(usage.pop()) if whole else role
+        if np.array_equal(self.parts["validation"], self.parts["test"]):
+            names["validation"] = names["test"]
+        return names
+
+    def finished(self, folder: Path, model: str) -> store.Run | None:
+        """The run in a folder if it is complete and of this task, with its file `model`."""
+        with contextlib.suppress(ResultError):
+            found = store.read_run(folder)
+            record = found.metrics
+            identity = {
+                "params": _used(record["params"]),
+                "seed": record["seed"],
+                "data": record["data"]["content_sha256"],
+                "training_version": record["environment"].get("training_version"),
+            }
+            asked = self.identity | {"params": _used(self.params)}
+            if identity == asked and (folder / model).is_file():
+                return found
+        return None
+
+    def part(self, role: str) -> tuple[np.ndarray, np.ndarray]:
+        """Images uint8 (n, 48, 48) and labels (n,) of "train", "validation" or "test"."""
+        index = self.parts[role]
+        return self.dataset.images[index], self.dataset.labels[index]
+
+    def predictions(
+        self,
+        probabilities: Callable[[np.ndarray], np.ndarray],
+        roles: tuple[str, ...] = ("train", "validation", "test"),
+        suffix: str = "",
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """What predictions.npz holds: every part's probabilities, labels and places in the data.
+
+        `probabilities` is called once for each part with its indices into the task's data. The
+        parts are called by their names and the `suffix`.
+        """
+        parts = {self.names[role] + suffix: self.parts[role] for role in roles}
+        return {
+            name: {
+                "probabilities": np.asarray(probabilities(part), np.float32),
+                "labels": self.dataset.labels[part],
+                "index": self.rows[part],
+            }
+            for name, part in parts.items()
+        }
+
+    def scores(self, predictions: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, Any]]:
+        """Scores of every part, and of the test part without what is known from training."""
+        classes, name = self.dataset.classes, self.names["test"]
+        scores = {
+            part: score_predictions(of["labels"], of["probabilities"], classes)
+            for part, of in predictions.items()
+        }
+        known = quality.in_reference(self.part("test")[0], self.dataset.images[self.training_split])
+        if known.any() and not known.all():
+            for each in (name, name + VIEWS):
+                if of := predictions.get(each):
+                    scores[f"{each}_not_in_training"] = score_predictions(
+                        of["labels"][~known], of["probabilities"][~known], classes
+                    )
+        return scores
+
+    def record(
+        self,
+        predictions: dict[str, dict[str, np.ndarray]],
+        model: dict[str, Any],
+        timing: dict[str, Any],
+        engine: dict[str, Any],
+    ) -> dict[str, Any]:
+        """metrics.json: `model`, `timing` and `engine` (backend, precision, device) are told."""
+        source = self.dataset.provenance
+        keys = ("kind", "source", "sha256", "pixels_sha256", "counts", "split")
+        return {
+            "schema_version": store.SCHEMA_VERSION,
+            "run_id": self.params["id"],
+            "seed": self.seed,
+            "params": self.params,
+            "data": {
+                "synthetic": bool(source.get("synthetic", False)),
+                **{key: source[key] for key in keys},
+                "totals": self.totals,
+                "content_sha256": self.identity["data"],
+            },
+            "protocol": {
+                "name": self.params["protocol"],
+                **self.names,
+                "classes": list(self.dataset.classes),
+                "selected_on": self._selected_on(),
+            },
+            "environment": {
+                **provenance.environment(),
+                **engine,
+                "training_version": TRAINING_VERSION,
+            },
+            "timing": {
+                **timing,
+                "peak_memory_mb": _peak_memory_mb(),
+                "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            },
+            "model": model,
+            "scores": self.scores(predictions),
+        }
+
+    def _selected_on(self) -> str:
+        """What the validation part has decided, in words."""
+        rules = (self.recipe.get(key) for key in ("early_stopping", "reduce_lr"))
+        monitors = [self.recipe["keep_best"], *(rule["monitor"] for rule in rules if rule)]
+        monitors = [name for name in dict.fromkeys(monitors) if name != "last"]
+        if not monitors:
+            return "nothing, the last epoch is kept"
+        return f"{' and '.join(monitors)} of {self.names['validation']}"
+
+
+def _used(params: dict[str, Any]) -> dict[str, Any]:
+    return params | {"training": used(params["training"])}
+
+
+def _peak_memory_mb() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak / (1024**2 if sys.platform == "darwin" else 1024))

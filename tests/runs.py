@@ -73,6 +73,7 @@ def make_run(
             "epoch": [1], "loss": [1.0], "accuracy": [0.5], "val_accuracy": [0.6], "seconds": [1.0],
         }  # fmt: skip
     metrics["model"]["epochs_run"] = len(history["epoch"])
+    metrics["timing"]["training_seconds"] = float(sum(history.get("seconds", [1.0])))
     folder = store.run_folder(study, model, seed, protocol)
     splits = dict.fromkeys((train, validation, test), of)
     return store.write_run(folder, metrics, pd.DataFrame(history), splits)

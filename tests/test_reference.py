@@ -139,20 +139,20 @@ def test_a_reference_from_gpus_alone_asks_which_model_to_check(small):
 
 
 def test_costs_count_all_protocols_of_the_first_seed_and_the_grid(tmp_path):
-    shared = {"epoch": [1, 2], "loss": [1.0, 0.5], "seconds": [4.0, 3.0]}
-    further = {"epoch": [1, 2], "loss": [1.0, 0.6], "seconds": [4.0, 2.0]}
+    common = {"epoch": [1, 2], "loss": [1.0, 0.5], "seconds": [4.0, 3.0]}
+    own = {"epoch": [1, 2], "loss": [1.0, 0.6], "seconds": [4.0, 2.0]}
     runs = [
-        make_run(tmp_path, "basic_cnn", history=shared),
-        make_run(tmp_path, "basic_cnn", protocol="holdout", history=further),
-        make_run(tmp_path, "basic_cnn", seed=1, history=shared),
+        make_run(tmp_path, "basic_cnn", history=common),
+        make_run(tmp_path, "basic_cnn", protocol="holdout", history=own),
+        make_run(tmp_path, "basic_cnn", seed=1, history=common),
         make_run(tmp_path, "hog_svm", history={"epoch": []}),
     ]
     runs[3].metrics["timing"]["stages"]["grid"] = 60.0
     runs.append(make_run(tmp_path, "light_cnn", history={"epoch": []}))
     runs[4].metrics["model"]["members"] = {}  # an ensemble's time is that of its members
-    runs.append(make_run(tmp_path, "deep_cnn", history=shared))
+    runs.append(make_run(tmp_path, "deep_cnn", history=common))
     runs[5].metrics["environment"]["device"] = "NVIDIA H100"
-    assert reference.costs(runs) == {"basic_cnn": 9.0, "hog_svm": 61.0}
+    assert reference.costs(runs) == {"basic_cnn": 13.0, "hog_svm": 61.0}
 
 
 def test_other_data_and_unknown_models_are_refused(small, tmp_path):

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from browser import launched
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,11 +35,6 @@ def fer2013_path():
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    from browser import CHROMIUM, Browser
-
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on the PATH: the report is not tried in a browser")
-    browser = Browser(tmp_path_factory.mktemp("browser"))
-    yield browser
-    browser.close()
+def browser():
+    with launched() as browser:
+        yield browser

@@ -6,7 +6,7 @@ import re
 
 import pandas as pd
 import pytest
-from browser import SIZES, faults
+from browser import SIZES, faults, opened
 from clones import Clone, processor_seconds
 from conftest import ROOT
 
@@ -107,7 +107,7 @@ def test_report_is_one_file_that_loads_nothing(clone, first):
 def test_report_is_sound_in_a_browser(clone, first, browser):
     for width, scheme in SIZES:
         assert faults(browser, clone.study / "report.html", width, scheme) == []
-    shown = browser.js(
+    shown = opened(browser, clone.study / "report.html").evaluate(
         """[...document.querySelectorAll('#compare table')].slice(0, 1).map(table => {
           const names = [...table.tHead.rows[0].cells].map(cell => cell.innerText.trim());
           const at = names.findIndex(name => name.startsWith("accuracy"));
@@ -137,7 +137,7 @@ def test_second_run_does_nothing_and_is_quick(clone, first):
         ("params/models/deep_cnn.yaml", {"04_train deep_cnn seed 0", *CHAPTERS}),
         ("fer_utils/data/votes.py", None),  # every notebook, which presents its finished runs
         ("results/reference/trials.csv", {"09_fer_net", "report"}),
-        ("fer_utils/report/style.css", {"report"}),
+        ("fer_utils/report/template/style.css", {"report"}),
         ("notebooks/03_balance.ipynb", {"03_balance", "report"}),
         ("params/models/fer_net.yaml", {"04_train fer_net seed 0", "09_fer_net", *CHAPTERS}),
         ("params/models/pca_knn.yaml", {"05_classical pca_knn", *CHAPTERS}),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import nbformat
+from nbconvert.filters import strip_ansi
 
 from fer_utils import config as parameters
 from fer_utils.runs.store import Run
@@ -18,52 +20,41 @@ class Trouble:
     """A model or chapter that failed or is missing."""
 
     title: str
-    told: str
+    reason: str
     notebook: str = ""  # the failed one, relative to the report
 
 
 def find(study: Path, plan: dict[str, Any], runs: list[Run], others: list[Run]) -> list[Trouble]:
-    """Failed notebooks first, then models of the plan that no run of the study is of.
+    """Failed notebooks first, then models that have no finished run or no notebook.
 
     `runs` are those that the report shows, `others` those on other data.
     """
     titles = {run.metrics["run_id"]: run.metrics["params"]["title"] for run in [*runs, *others]}
     titles |= {name: params[0]["title"] for name, params in plan.get("complete", {}).items()}
-
-    def label(model: str, seed: int) -> str:
-        return f"{titles.get(model, model)}, seed {seed}"
-
-    shown, elsewhere = ({_key(run) for run in some} for some in (runs, others))
-    found, failed, known = [], set(), parameters.names("models")
+    models, found, failed = parameters.names("models"), [], set()
     for path in sorted(study.glob("failed/*.ipynb")):
-        name = path.stem
-        title, place = f"Chapter {name}", name
-        if of_model := re.fullmatch(r"(.+)_seed_(\d+)", name):
-            model, seed = of_model[1], int(of_model[2])
-            if model not in known:  # its file is gone, and with it the way to mend it
-                continue
-            failed.add((model, seed))
-            title, place = label(model, seed), _place(model, seed)
-        earlier = "; its chapter here is of an earlier run" if _executed(study / place) else ""
-        found.append(Trouble(title, error(path) + earlier, f"failed/{path.name}"))
-    for key in dict.fromkeys([*planned(plan), *sorted(shown)]):
-        if key in failed or (key in shown and _executed(study / _place(*key))):
+        model, of_model, seed = path.stem.rpartition("_seed_")
+        if of_model and model not in models:  # its parameter file was deleted since
             continue
-        why = "its finished run is of other data" if key in elsewhere else "no finished run"
-        found.append(Trouble(label(*key), "no notebook, only a record" if key in shown else why))
+        place = f"runs/{model}/seed_{seed}" if of_model else path.stem
+        title = f"{titles.get(model, model)}, seed {seed}" if of_model else f"Chapter {path.stem}"
+        earlier = "; its chapter here is of an earlier run" if executed(study / place) else ""
+        found.append(Trouble(title, error(path) + earlier, f"failed/{path.name}"))
+        failed.add(place)
+    shown, elsewhere = ({_place(run) for run in some} for some in (runs, others))
+    for place in dict.fromkeys([*plan.get("runs", []), *sorted(shown)]):
+        if place in failed or (place in shown and executed(study / place)):
+            continue
+        _, model, seed = Path(place).parts
+        reason = "its finished run is of other data" if place in elsewhere else "no finished run"
+        reason = "no notebook, only a record" if place in shown else reason
+        title = f"{titles.get(model, model)}, {seed.replace('_', ' ')}"
+        found.append(Trouble(title, reason))
     return found
-
-
-def planned(plan: dict[str, Any]) -> list[tuple[str, int]]:
-    """Model and seed of the runs that a study was asked for."""
-    places = (Path(run).parts for run in plan.get("runs", []))
-    return [(model, int(seed.removeprefix("seed_"))) for _, model, seed in places]
 
 
 def error(path: Path) -> str:
     """First line of the error that ended a notebook."""
-    import nbformat
-
     try:
         notebook = nbformat.read(path, as_version=4)
     except (OSError, ValueError, nbformat.ValidationError):
@@ -71,19 +62,16 @@ def error(path: Path) -> str:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if output.output_type == "error":
-                lines = f"{output.ename}: {output.evalue}".strip().splitlines()
-                return "failed with " + re.sub(r"\x1b\[[0-9;]*m", "", lines[0])[:LONGEST]
+                line = f"{output.ename}: {output.evalue}".strip().splitlines()[0]
+                return f"failed with {strip_ansi(line)[:LONGEST]}"
     # papermill writes the notebook there from its start on
     return "not finished: its notebook was stopped, or is still running"
 
 
-def _place(model: str, seed: int) -> str:
-    return f"runs/{model}/seed_{seed}"
-
-
-def _executed(folder: Path) -> bool:
+def executed(folder: Path) -> bool:
+    """Is there an executed notebook in a folder of the study?"""
     return (folder / "notebook.ipynb").is_file()
 
 
-def _key(run: Run) -> tuple[str, int]:
-    return run.metrics["run_id"], run.metrics["seed"]
+def _place(run: Run) -> str:
+    return f"runs/{run.metrics['run_id']}/seed_{run.metrics['seed']}"

@@ -1,35 +1,181 @@
-"""Parameter files: study defaults, profiles and models, checked before anything runs."""
+"""Parameter files: every key with its type and bounds; study defaults, profiles and models.
+
+params/study.yaml, the model's file, the profile and the command line are laid in this order.
+"""
 
 from __future__ import annotations
 
 import copy
 import difflib
-import json
-import math
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fer_utils.base import (
-    PARAMS,
-    ParameterError,  # noqa: F401
-)
+import yaml
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
-GRIDS = {  # what the grid of each classical pipeline names
+from fer_utils.base import PARAMS, ParameterError
+
+GRIDS = {  # axes of each grid
     "pca_knn": ("components", "k", "weights"),
     "hog_svm": ("features", "components", "kernel", "C"),
 }
-SCHEMAS = Path(__file__).resolve().parent / "schemas"
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Between = Annotated[float, Field(gt=0, lt=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Monitor = Literal["val_loss", "val_accuracy"]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class EarlyStopping(Strict):
+    monitor: Monitor
+    patience: Count  # epochs without improvement
+
+
+class ReduceLR(Strict):
+    monitor: Monitor
+    factor: Between  # of the learning rate
+    patience: Count
+    minimum: NotNegative = 0.0
+
+
+class OneCycle(Strict):
+    rise: Between = 0.3  # share of the steps in which the learning rate rises
+
+
+class Mixing(Strict):
+    kind: Literal["mixup", "cutmix"]
+    alpha: Positive  # of the Beta distribution
+    share: Share  # of the images that are mixed
+
+
+class Views(Strict):
+    shift: Annotated[int, Field(ge=1, le=12)] | None = None  # pixels
+    rotation: Annotated[float, Field(gt=0, le=45)] | None = None  # degrees
+    zoom: Annotated[float, Field(gt=0, le=0.5)] | None = None  # share
+
+
+class Augmentation(Strict):
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0  # degrees either way
+    width_shift: Share = 0  # share of the width
+    height_shift: Share = 0
+    shear: Annotated[float, Field(ge=0, le=45)] = 0  # degrees
+    zoom: Annotated[  # a share either way, or the smallest and largest factor
+        Annotated[list[Positive], Field(min_length=2, max_length=2), Tag("list")]
+        | Annotated[BelowOne, Tag("number")],
+        Discriminator(lambda value: "list" if isinstance(value, list) else "number"),
+    ] = 0
+    horizontal_flip: bool = False
+    brightness: BelowOne = 0  # share either way
+    contrast: BelowOne = 0
+    erasing: Share = 0  # share of the images that lose a rectangle
+
+
+class Recipe(Strict):
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    optimizer: Literal["adam", "sgd"] = "adam"
+    momentum: BelowOne = 0.9  # of sgd, Nesterov's
+    weight_decay: NotNegative | None = None  # decoupled
+    weight_average: Between | None = None  # momentum of the averaged weights
+    one_cycle: OneCycle | None = None
+    label_smoothing: BelowOne = 0.0
+    mixing: Mixing | None = None
+    leave_out: list[Literal["constant", "copies"]] = []  # of the training images
+    views: Views | None = None  # averaged in a further score
+    pixels: Literal["rescale", "standardize"] = "rescale"
+    balance: Literal["none", "class_weights", "augment"] = "none"
+    balance_target: Count = 5000  # images a class
+    keep_best: Literal["val_loss", "val_accuracy", "last"] = "val_loss"
+    weights: str | None = None  # of a transferred base: imagenet, or a path
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    train_limit: Count | None = None  # images
+    early_stopping: EarlyStopping | None = None
+    reduce_lr: ReduceLR | None = None
+    augmentation: Augmentation | None = None
+
+
+class Axes(Strict):
+    components: list[Annotated[int, Field(ge=1, le=360)]] | None = Field(None, min_length=1)
+    k: list[Count] | None = Field(None, min_length=1)  # neighbours
+    weights: list[Literal["uniform", "distance"]] | None = Field(None, min_length=1)
+    features: list[Literal["hog", "lbp", "hog+lbp"]] | None = Field(None, min_length=1)
+    kernel: list[Literal["linear", "rbf"]] | None = Field(None, min_length=1)
+    C: list[Positive] | None = Field(None, min_length=1)
+
+
+class Grid(Strict):
+    grid: Axes
+    grid_limit: Count | None  # images of the search
+    keep_best: Literal["val_accuracy"]
+    train_limit: Count | None
+
+
+class File(Strict):
+    id: Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
+    title: Text
+    paper: Text
+    on_request: bool = False  # runs with --only alone
+
+
+class Network(File):
+    builder: str
+    options: dict[str, Any] = {}  # of the builder
+    classes: Annotated[list[str], Field(min_length=2)] | None = None
+    protocol: Literal["official", "publictest", "holdout", "kaggle", "pooled"]
+    from_scratch: dict[str, Any] | None = None  # where there are no weights
+    training: Recipe
+
+
+class Classical(File):
+    pipeline: Literal["pca_knn", "hog_svm"]
+    protocol: Literal["official"]
+    training: Grid
+
+
+class Ensemble(File):
+    protocol: Literal["official"]
+    members: Annotated[list[str], Field(min_length=1)]
+
+
+class Profile(Strict):
+    description: str
+    data: str | None = None
+    jobs: Count = 1  # notebooks at once
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    models: Annotated[list[str], Field(min_length=1)] | None = None
+    training: dict[str, Any] = {}  # of every network
+    paper_protocol: dict[str, Any] = {}  # of runs under a paper's own protocol
+    per_model: dict[str, dict[str, Any]] = {}
+    notebooks: dict[str, dict[str, Any]] = {}  # parameters of notebooks
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which refuses a key that a mapping has twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                told = f"`{key.value}` is given twice"
+                raise yaml.constructor.ConstructorError(problem=told, problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML mapping with the safe loader; ParameterError names file and line."""
-    import yaml
-
-    path = Path(path)
+    """Read a YAML mapping; ParameterError names file and line."""
     try:
-        text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
-        repeated = _repeated_key(yaml.compose(text, yaml.SafeLoader))
+        path = Path(path)
+        return copy.deepcopy(_read(path, path.stat().st_mtime_ns))
     except FileNotFoundError:
         raise ParameterError(f"{path}: there is no such parameter file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -39,41 +185,62 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not YAML"
         raise ParameterError(f"{path}{line}: {problem}") from None
-    if repeated:
-        raise ParameterError(f"{path}, line {repeated[1]}: `{repeated[0]}` is given twice")
+
+
+@cache
+def _read(path: Path, modified: int) -> dict[str, Any]:
+    content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     if not isinstance(content, dict):
         raise ParameterError(f"{path}: expected `key: value` lines, found {type(content).__name__}")
     return content
 
 
-def _repeated_key(node: Any) -> tuple[str, int] | None:
-    """The first key that a mapping of the YAML tree has twice, and its line."""
-    import yaml
-
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if key.value in seen:
-                return key.value, key.start_mark.line + 1
-            seen.add(key.value)
-            if found := _repeated_key(value):
-                return found
-    if isinstance(node, yaml.SequenceNode):
-        return next(filter(None, map(_repeated_key, node.value)), None)
-    return None
+def validate(content: dict[str, Any], kind: type[Strict], where: str) -> None:
+    """ParameterError that names `where`, key, value and what is right."""
+    try:
+        kind.model_validate(content)
+    except ValidationError as error:
+        raise ParameterError(f"{where}: {_explain(error.errors()[0], kind)}") from None
 
 
-def check(content: dict[str, Any], schema: str, where: str) -> None:
-    """Check `content` against a schema of fer_utils/schemas; ParameterError names the fault."""
-    import jsonschema
+def _explain(error: dict[str, Any], kind: type[Strict]) -> str:
+    path = [str(part) for part in error["loc"] if part not in ("list", "number")]
+    key, value, context = ".".join(path), error["input"], error.get("ctx", {})
+    if error["type"] == "extra_forbidden":
+        known = _keys(kind, path[:-1])
+        near = difflib.get_close_matches(path[-1], known, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(sorted(known))}"
+        return f"unknown parameter `{key}`; {hint}"
+    if error["type"] == "missing":
+        return f"`{key}` is missing"
+    if error["type"] == "finite_number":
+        return f"`{key}` is not a finite number"
+    if error["type"] == "literal_error":
+        valid = context["expected"].replace("'", "").replace(" or ", ", ")
+        return f"`{key}` is {value!r}; valid are {valid}"
+    bounds = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
+    for name, words in bounds.items():
+        if name in context:
+            return f"`{key}` is {value} but must be {words} {context[name]:g}"
+    wanted = error["msg"].removeprefix("Input should be a valid ").removeprefix("Input should be ")
+    if isinstance(value, str) and wanted in ("integer", "number"):
+        return f"`{key}` is the text {value!r} but must be of type {wanted}; {_as_number(value)}"
+    return f"`{key}` is {value!r} but must be {wanted}"
 
-    rules = json.loads((SCHEMAS / f"{schema}.schema.json").read_text(encoding="utf-8"))
-    validator = jsonschema.Draft202012Validator(rules)
-    error = jsonschema.exceptions.best_match(validator.iter_errors(content))
-    if error is not None:
-        raise ParameterError(f"{where}: {_explain(error)}")
-    if key := _not_finite(content):
-        raise ParameterError(f"{where}: `{key}` is not a finite number")
+
+def _keys(kind: Any, path: list[str]) -> list[str]:
+    """The keys of the section at a path of nested models."""
+    for part in path:
+        kind = kind.model_fields[part].annotation
+        kind = next((each for each in getattr(kind, "__args__", ()) if each), kind)
+    return list(kind.model_fields)
+
+
+def _as_number(text: str) -> str:
+    try:
+        return f"write it without quotes, {float(text):g} (YAML needs 1.0e-3, 1e-3 is a text to it)"
+    except ValueError:
+        return "write a number without quotes"
 
 
 def check_seeds(what: str, *seeds: int) -> None:
@@ -83,61 +250,6 @@ def check_seeds(what: str, *seeds: int) -> None:
         raise ParameterError(f"{what}: {told}; give whole numbers from 0 to 4294967295, each once")
 
 
-def _not_finite(content: Any, key: str = "") -> str:
-    """The key of the first NaN or infinite number, which no bound of a schema catches."""
-    if isinstance(content, list):
-        content = dict(enumerate(content))
-    if isinstance(content, dict):
-        found = (_not_finite(v, f"{key}.{k}" if key else str(k)) for k, v in content.items())
-        return next(filter(None, found), "")
-    return key if isinstance(content, float) and not math.isfinite(content) else ""
-
-
-def _explain(error: Any) -> str:
-    key = ".".join(str(part) for part in error.absolute_path)
-    value = error.instance
-    if error.validator == "additionalProperties":
-        known = sorted(error.schema.get("properties", {}))
-        unknown = sorted(set(value) - set(known))[0]
-        near = difflib.get_close_matches(unknown, known, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
-        return f"unknown parameter `{'.'.join(filter(None, [key, str(unknown)]))}`; {hint}"
-    if error.validator == "required":
-        missing = [name for name in error.validator_value if name not in value]
-        return f"`{'.'.join(filter(None, [key, missing[0]]))}` is missing"
-    if error.validator == "type":
-        wanted = error.validator_value
-        wanted = wanted if isinstance(wanted, str) else " or ".join(wanted)
-        if isinstance(value, str) and ("number" in wanted or "integer" in wanted):
-            remedy = _as_number(value, wanted)
-            return f"`{key}` is the text {value!r} but must be of type {wanted}; {remedy}"
-        return f"`{key}` is {value!r} but must be of type {wanted}"
-    if error.validator == "enum":
-        return f"`{key}` is {value!r}; valid are {', '.join(map(str, error.validator_value))}"
-    bounds = {
-        "minimum": "at least",
-        "exclusiveMinimum": "greater than",
-        "maximum": "at most",
-        "exclusiveMaximum": "less than",
-    }
-    if error.validator in bounds:
-        return f"`{key}` is {value} but must be {bounds[error.validator]} {error.validator_value}"
-    return f"`{key}`: {error.message}"
-
-
-def _as_number(text: str, wanted: str) -> str:
-    try:
-        number = float(text)
-    except ValueError:
-        return "write a number without quotes"
-    if "integer" in wanted or number >= 1 or number == 0:
-        return f"write it without quotes, {number:g}"
-    mantissa, _, exponent = f"{number:e}".partition("e")
-    mantissa = mantissa.rstrip("0")
-    mantissa += "0" if mantissa.endswith(".") else ""
-    return f"write it without quotes and with a decimal point, {mantissa}e{int(exponent)}"
-
-
 def names(folder: str) -> list[str]:
     """Names of the parameter files in params/<folder> ("models" or "profiles"), sorted."""
     return sorted(path.stem for path in (PARAMS / folder).glob("*.yaml"))
@@ -145,11 +257,8 @@ def names(folder: str) -> list[str]:
 
 def standard_models() -> list[str]:
     """The models that a study runs when none is named: all but those on request."""
-    return [
-        name
-        for name in names("models")
-        if not read_yaml(PARAMS / "models" / f"{name}.yaml").get("on_request")
-    ]
+    files = {name: read_yaml(PARAMS / "models" / f"{name}.yaml") for name in names("models")}
+    return [name for name, content in files.items() if not content.get("on_request")]
 
 
 def _named(folder: str, kind: str, name: str) -> Path:
@@ -161,31 +270,18 @@ def _named(folder: str, kind: str, name: str) -> Path:
     return PARAMS / folder / f"{name}.yaml"
 
 
-def _check_network(content: dict[str, Any], where: str) -> None:
-    """Builder, its options and the classes exist; nothing is built, no backend imported."""
-    from fer_utils import data as datasets
-    from fer_utils import models
-    from fer_utils.data.readers import EMOTION_FOLDERS
-
-    try:
-        if "builder" in content:
-            models.check(content["builder"], content.get("options", {}))
-        elif set(content["training"]["grid"]) != set(GRIDS[content["pipeline"]]):
-            keys = ", ".join(GRIDS[content["pipeline"]])
-            raise ParameterError(f"`training.grid` of {content['pipeline']} needs exactly {keys}")
-    except ParameterError as error:
-        raise ParameterError(f"{where}: {error}") from None
-    training = content["training"]
-    if training.get("one_cycle") is not None and training.get("reduce_lr"):
-        raise ParameterError(f"{where}: `training.one_cycle` and `training.reduce_lr` both set the "
-                             "learning rate; leave one out")  # fmt: skip
-    if training.get("mixing") and training.get("balance") == "class_weights":
-        raise ParameterError(f"{where}: `training.balance` is class_weights, but `training.mixing` "
-                             "makes images of two classes; leave one out")  # fmt: skip
-    for name in content.get("classes") or []:
-        if name.lower() not in EMOTION_FOLDERS:
-            known = ", ".join(datasets.EMOTIONS)
-            raise ParameterError(f"{where}: unknown class '{name}'; known are {known}")
+def _check_recipe(content: dict[str, Any], where: str) -> None:
+    """What no type says: the axes of a grid, settings that contradict each other."""
+    training, fault = content["training"], ""
+    if "grid" in training and set(training["grid"]) != set(GRIDS[content["pipeline"]]):
+        keys = ", ".join(GRIDS[content["pipeline"]])
+        fault = f"`training.grid` of {content['pipeline']} needs exactly {keys}"
+    elif training.get("one_cycle") is not None and training.get("reduce_lr"):
+        fault = "`training.one_cycle` and `training.reduce_lr` both set the learning rate"
+    elif training.get("mixing") and training.get("balance") == "class_weights":
+        fault = "`training.mixing` makes images of two classes, `training.balance` weighs one"
+    if fault:
+        raise ParameterError(f"{where}: {fault}")
 
 
 def profile(name: str) -> dict[str, Any]:
@@ -193,9 +289,9 @@ def profile(name: str) -> dict[str, Any]:
     own = name.endswith((".yaml", ".yml"))
     path = Path(name) if own else _named("profiles", "profile", name)
     content = read_yaml(path)
-    check(content, "profile", str(path))
+    validate(content, Profile, str(path))
     defaults = read_yaml(PARAMS / "study.yaml")
-    check(defaults, "profile", str(PARAMS / "study.yaml"))
+    validate(defaults, Profile, str(PARAMS / "study.yaml"))
     # the study's training defaults lie below the models' own values, the profile's above them
     merged = merge({k: v for k, v in defaults.items() if k != "training"}, content)
     check_seeds(f"{path}: `seeds`", *merged["seeds"])
@@ -208,18 +304,11 @@ def profile(name: str) -> dict[str, Any]:
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """A copy of `below` with the entries of `above` laid over it, mappings merged in depth."""
-    result = copy.deepcopy(below)
+    result = copy.deepcopy(below | above)
     for key, value in above.items():
-        if isinstance(value, dict) and isinstance(result.get(key), dict):
-            result[key] = merge(result[key], value)
-        else:
-            result[key] = copy.deepcopy(value)
+        if isinstance(value, dict) and isinstance(below.get(key), dict):
+            result[key] = merge(below[key], value)
     return result
-
-
-def used(training: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without what it leaves off; records have keys that are no longer known, as null."""
-    return {key: value for key, value in training.items() if value is not None}
 
 
 def model(
@@ -239,12 +328,11 @@ def model(
     text = str(source)
     path = Path(text) if text.endswith((".yaml", ".yml")) else _named("models", "model", text)
     content = read_yaml(path)
-    schema = "classical" if "pipeline" in content else "model"
-    schema = "ensemble" if "members" in content else schema
-    check(content, schema, str(path))
+    kind = Classical if "pipeline" in content else Ensemble if "members" in content else Network
+    validate(content, kind, str(path))
     if content["id"] != path.stem:
         raise ParameterError(f"{path}: `id` is '{content['id']}' but must be the file's name")
-    if schema == "ensemble":  # whatever the profile: its members are what is cut
+    if kind is Ensemble:  # whatever the profile: its members are what is cut
         if profile_name and content["id"] in profile(profile_name).get("per_model", {}):
             raise ParameterError(f"profile {profile_name}: per_model.{content['id']}: an ensemble "
                                  "has no limits of its own; give them to its members")  # fmt: skip
@@ -254,37 +342,37 @@ def model(
                 raise ParameterError(f"{path}: `members`: {member} is no network of all classes")
         settled = {"keep_best": "last", "train_limit": None}
         return content | {"training": settled, "paper_protocol": content["protocol"]}
-    _check_network(content, str(path))
+    _check_recipe(content, str(path))
     result = content
-    if schema == "model":
+    if kind is Network:
         defaults = read_yaml(PARAMS / "study.yaml").get("training", {})
         result = merge({"options": {}, "classes": None, "training": defaults}, content)
         scratch = merge(result, result.get("from_scratch", {}))
         where = f"{path}: from_scratch"
-        check({k: v for k, v in scratch.items() if v is not None}, schema, where)
-        _check_network(scratch, where)
+        validate(scratch, kind, where)
+        _check_recipe(scratch, where)
     own = result["protocol"]
     result["protocol"] = own if protocol == "paper" else "official"
     given = {"training": training} | ({"options": options} if options else {})
     layers = [(f"{path.name} with the given options", given)]
     if profile_name:
-        layers = [*_limits(profile_name, result, schema), *layers]
+        layers = [*_limits(profile_name, result, kind), *layers]
     for where, layer in layers:
         result = merge(result, layer)
         if "from_scratch" in result:  # limits hold there too
             result["from_scratch"] = merge(result["from_scratch"], layer)
-        check({k: v for k, v in result.items() if v is not None}, schema, where)
-        _check_network(result, where)
+        validate(result, kind, where)
+        _check_recipe(result, where)
     return result | {"paper_protocol": own}
 
 
-def _limits(profile_name: str, content: dict[str, Any], schema: str) -> list[tuple[str, dict]]:
+def _limits(profile_name: str, content: dict[str, Any], kind: type) -> list[tuple[str, dict]]:
     """What a profile lays over a model, each with the place that a message names."""
     layout = profile(profile_name)
     own = dict(layout.get("per_model", {}).get(content["id"], {}))
     options = own.pop("options", {})
     where = f"profile {profile_name}: "
-    if schema == "classical":  # epochs and the like mean nothing to it
+    if kind is Classical:  # epochs and the like mean nothing to it
         if options:
             raise ParameterError(f"{where}per_model.{content['id']}: `options` are a network's")
         return [(f"{where}per_model.{content['id']}", {"training": own})]

@@ -5,6 +5,7 @@ import pytest
 from runs import make_run
 
 from fer_utils import config as parameters
+from fer_utils.base import PARAMS, ParameterError
 from fer_utils.runs import claims
 
 ANGER, DISGUST, FEAR, HAPPINESS, SADNESS, SURPRISE, NEUTRAL = range(7)
@@ -357,11 +358,9 @@ def test_a_wrong_claim_is_named_with_its_fault(tmp_path, claim, said):
     import yaml
 
     path = tmp_path / "claims.yaml"
-    content = parameters.read_yaml(parameters.PARAMS / "claims.yaml")
+    content = parameters.read_yaml(PARAMS / "claims.yaml")
     path.write_text(yaml.safe_dump(content | {"claims": [claim]}))
-    with pytest.raises(
-        parameters.ParameterError, match=r"claims.yaml, claim 1 \(it is good\): "
-    ) as e:
+    with pytest.raises(ParameterError, match=r"claims.yaml, claim 1 \(it is good\): ") as e:
         claims.read(path)
     assert said in str(e.value) and "\n" not in str(e.value)
 
@@ -371,9 +370,9 @@ def test_a_file_that_lacks_a_section_is_told(tmp_path, key):
     import yaml
 
     path = tmp_path / "claims.yaml"
-    content = parameters.read_yaml(parameters.PARAMS / path.name)
+    content = parameters.read_yaml(PARAMS / path.name)
     path.write_text(yaml.safe_dump(content | {key: None}))
-    with pytest.raises(parameters.ParameterError, match=f"claims.yaml: `{key}` is missing or no "):
+    with pytest.raises(ParameterError, match=f"claims.yaml: `{key}` is missing or no "):
         claims.read(path)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from fer_utils import config as parameters
 from fer_utils import data as datasets
+from fer_utils.base import ParameterError
 from fer_utils.runs import predictors, store, tables
 from fer_utils.training import classical
 
@@ -104,14 +105,14 @@ def test_finished_run_is_presented_and_the_same_seed_gives_the_same_scores(
 
 
 def test_a_network_is_not_taken_for_a_pipeline_nor_the_other_way_round(tmp_path):
-    with pytest.raises(parameters.ParameterError, match="pca_knn is no network; 05_classical"):
+    with pytest.raises(ParameterError, match="pca_knn is no network; 05_classical"):
         parameters.protocols("pca_knn")
 
 
 def test_more_components_than_images_are_one_message(dataset, tmp_path):
     wrong = params("pca_knn")
     wrong["training"]["grid"] = GRIDS["pca_knn"] | {"components": [400]}
-    with pytest.raises(parameters.ParameterError, match="up to 400 but the grid has 300 training"):
+    with pytest.raises(ParameterError, match="up to 400 but the grid has 300 training"):
         classical.run(wrong, dataset, tmp_path)
 
 

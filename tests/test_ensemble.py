@@ -9,7 +9,7 @@ from runs import make_run
 from fer_utils import config as parameters
 from fer_utils import data as datasets
 from fer_utils import training
-from fer_utils.base import ResultError
+from fer_utils.base import ParameterError, ResultError
 from fer_utils.runs import predictors, store, tables
 from fer_utils.training import ensemble
 from fer_utils.training.task import Task
@@ -116,5 +116,5 @@ def test_members_are_networks_of_all_classes(tmp_path, member, told):
     path.write_text(
         f"{{id: mine, title: Mine, paper: mine, protocol: official, members: [{member}]}}"
     )
-    with pytest.raises(parameters.ParameterError, match=told):
+    with pytest.raises(ParameterError, match=told):
         parameters.model(path)

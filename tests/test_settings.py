@@ -9,6 +9,7 @@ from runs import make_run
 
 from fer_utils import config as parameters
 from fer_utils import data as datasets
+from fer_utils.base import ParameterError
 from fer_utils.study import cli as study
 from fer_utils.study import plan as settings
 
@@ -70,10 +71,10 @@ def test_two_models_of_one_title_are_refused(asked, monkeypatch, tmp_path):
         return [params | {"title": one} for params in complete(name, profile)]
 
     monkeypatch.setattr(settings, "_complete", copied)
-    with pytest.raises(parameters.ParameterError, match="pca_knn.yaml: `title` is 'Basic CNN'"):
+    with pytest.raises(ParameterError, match="pca_knn.yaml: `title` is 'Basic CNN'"):
         asked()
     make_run(tmp_path / "mine", "basic_cnn")  # also where the other one is finished
-    with pytest.raises(parameters.ParameterError, match="pca_knn.yaml: `title` is 'Basic CNN'"):
+    with pytest.raises(ParameterError, match="pca_knn.yaml: `title` is 'Basic CNN'"):
         asked("--only", "pca_knn")
 
 
@@ -81,10 +82,10 @@ def test_a_wrong_claim_stops_the_study_before_it_starts(asked, monkeypatch):
     from fer_utils.runs import claims
 
     def wrong():
-        raise parameters.ParameterError("claims.yaml, claim 1: `measure` is missing")
+        raise ParameterError("claims.yaml, claim 1: `measure` is missing")
 
     monkeypatch.setattr(claims, "read", wrong)
-    with pytest.raises(parameters.ParameterError, match="`measure` is missing"):
+    with pytest.raises(ParameterError, match="`measure` is missing"):
         asked()
 
 
@@ -92,7 +93,7 @@ def test_errors_of_the_committed_network_on_the_profile_s_own_data(asked, tmp_pa
     (tmp_path / "fer2013.csv").write_text("")
     of_mine = asked("--only", "errors", data=str(tmp_path / "fer2013.csv"))
     assert of_mine["models"] == [] and of_mine["chapters"] == ["errors"]
-    with pytest.raises(parameters.ParameterError, match="has no finished run"):
+    with pytest.raises(ParameterError, match="has no finished run"):
         asked("--only", "errors")
 
 
@@ -121,7 +122,7 @@ def test_seeds_of_the_command_line_go_before_the_profile_s_and_finished_others_s
 
 def test_a_check_against_the_reference_takes_no_other_seed():
     words = ["--check-reference", "--data", "fer2013.csv", "--seeds", "1"]
-    with pytest.raises(parameters.ParameterError, match="the reference's own seed: no --seeds"):
+    with pytest.raises(ParameterError, match="the reference's own seed: no --seeds"):
         settings.settings(study.parser().parse_args(words))
 
 
@@ -134,7 +135,7 @@ def test_paths_count_from_where_one_works(asked, tmp_path, monkeypatch):
     assert config["parameters"]["errors"]["photo"] == str(tmp_path / "me.png")
     assert config["parameters"]["preprocess"]["landmarks"] == str(tmp_path / "68.dat")
     assert config["folder"] == str(tmp_path / "mine" / "mine")
-    with pytest.raises(parameters.ParameterError, match="01_explore.votes is True but must be a"):
+    with pytest.raises(ParameterError, match="01_explore.votes is True but must be a"):
         asked(notebooks={"01_explore": {"votes": True}})
 
 

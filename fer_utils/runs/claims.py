@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from fer_utils.base import ParameterError, ResultError
-from fer_utils.config import PARAMS, check, merge, model, names, read_yaml, used
-from fer_utils.runs.store import Run
+from fer_utils.base import PARAMS, ParameterError, ResultError
+from fer_utils.config import merge, model, names, read_yaml
+from fer_utils.runs.schema import check
+from fer_utils.runs.store import Run, used
 from fer_utils.scores import accuracy_interval, f1_scores, redrawn
 
 COLUMNS = [

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from fer_utils.base import ROOT, ParameterError, ResultError, replacing, write_text
-from fer_utils.config import check
+from fer_utils.runs.schema import check
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -338,3 +338,8 @@ def same_images(run: Run, images: Any) -> None:
             f"the runs were made on {wanted['source']}, and {images.provenance['source']} has "
             f"{what}: give the runs' data as the parameter data"
         )
+
+
+def used(training: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without what it leaves off; records have keys that are no longer known, as null."""
+    return {key: value for key, value in training.items() if value is not None}

@@ -26,6 +26,7 @@ TEMPLATES = ROOT / "docs" / "templates"
 PAGES = {  # template: rendered file
     "README.md.j2": "README.md",
     "results.md.j2": "docs/results.md",
+    "machines.md.j2": "docs/machines.md",
     "reference.md.j2": "results/reference/README.md",
 }
 HEAD = (

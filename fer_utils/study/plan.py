@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_utils import config as parameters
-from fer_utils.base import ROOT, ParameterError
+from fer_utils.base import PARAMS, ROOT, ParameterError
 from fer_utils.runs import committed
 
 CHAPTERS = {
@@ -203,7 +203,7 @@ def _known(models: set[str]) -> list[str]:
 
 
 def _of_file(model: str) -> dict[str, Any]:
-    return parameters.read_yaml(parameters.PARAMS / "models" / f"{model}.yaml")
+    return parameters.read_yaml(PARAMS / "models" / f"{model}.yaml")
 
 
 def _check_titles(complete: dict[str, list[dict[str, Any]]], others: set[str]) -> None:
@@ -297,8 +297,10 @@ def _photo_content(given: dict[str, Any]) -> str:
 def _complete(name: str, profile_name: str) -> list[dict[str, Any]]:
     """What a model will be run with, under each of its protocols."""
     from fer_utils.training import transfer
+    from fer_utils.training.task import check_network
 
     params = parameters.model(name, profile_name)
+    check_network(params)
     if "builder" not in params:
         return [params]
     return [transfer.settle(each) for each in parameters.protocols(name, profile_name)]

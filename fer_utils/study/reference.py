@@ -153,18 +153,25 @@ def _of_first_seeds(runs: list[Run]) -> list[Run]:
     return [run for run in runs if run.metrics["seed"] == first[run.metrics["run_id"]]]
 
 
-def costs(runs: list[Run]) -> dict[str, float]:
-    """Seconds that each model took to train, grid included, in all protocols of its first seed.
+def costs(runs: list[Run], folder: Path = FOLDER) -> dict[str, float]:
+    """Seconds to train each model, grid included, in all protocols of its first seed.
 
-    Of those trained on a processor: a GPU's seconds say little of another machine. An ensemble's
-    time is its members', and not here.
+    Epochs times images at the speed of benchmark.csv, without the waits that the seconds of early
+    records have; where a model is not in it, the record's seconds. Of trainings on a processor; an
+    ensemble's time is its members', and not here.
     """
+    table = folder / "benchmark.csv"
+    measured = pd.read_csv(table).query("contender == 'study'") if table.is_file() else None
+    speeds = {} if measured is None else dict(measured.groupby("model")["images_per_second"].last())
     seconds: dict[str, float] = {}
     for run in _of_first_seeds(runs):
         name, timing = run.metrics["run_id"], run.metrics["timing"]
         if "members" in run.metrics["model"] or run.metrics["environment"]["device"] != "cpu":
             continue
         spent = timing["training_seconds"] + timing["stages"].get("grid", 0)
+        if name in speeds:
+            history = run.history
+            spent = (history["images_per_second"] * history["seconds"]).sum() / speeds[name]
         seconds[name] = seconds.get(name, 0) + spent
     return seconds
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from fer_utils import data as datasets
-from fer_utils.base import ResultError
-from fer_utils.config import used
+from fer_utils import models
+from fer_utils.base import EMOTIONS, ParameterError, ResultError
 from fer_utils.data import quality
+from fer_utils.data.readers import EMOTION_FOLDERS
 from fer_utils.runs import provenance, store
 from fer_utils.runs.store import VIEWS
 from fer_utils.scores import score_predictions
@@ -32,6 +33,7 @@ class Task:
     """
 
     def __init__(self, params: dict[str, Any], dataset: datasets.Dataset, seed: int) -> None:
+        check_network(params)
         self.params, self.recipe, self.seed = params, params["training"], seed
         provenance.git_commit()  # now: a training of hours must not be told to be of a later one
         self.rows = np.arange(len(dataset))
@@ -175,9 +177,25 @@ class Task:
 
 
 def _used(params: dict[str, Any]) -> dict[str, Any]:
-    return params | {"training": used(params["training"])}
+    return params | {"training": store.used(params["training"])}
 
 
 def _peak_memory_mb() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak / (1024**2 if sys.platform == "darwin" else 1024))
+
+
+def check_network(params: dict[str, Any]) -> None:
+    """ParameterError for a builder, an option or a class that there is not; nothing is built."""
+    if unknown := sorted(
+        {name.lower() for name in params.get("classes") or []} - {*EMOTION_FOLDERS}
+    ):
+        known = ", ".join(EMOTIONS)
+        raise ParameterError(f"{params['id']}: unknown class '{unknown[0]}'; known are {known}")
+    if "builder" in params:
+        scratch = (params.get("from_scratch") or {}).get("options", {})
+        for options in (params["options"], scratch):
+            try:
+                models.check(params["builder"], options)
+            except ParameterError as error:
+                raise ParameterError(f"{params['id']}: {error}") from None

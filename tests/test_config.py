@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from fer_utils import config as parameters
-from fer_utils.config import ParameterError
+from fer_utils.base import PARAMS, ParameterError
 from fer_utils.study import plan as settings
+from fer_utils.training.task import check_network
 
 GOOD = {
     "id": "mine",
@@ -119,7 +120,7 @@ def test_models_on_request_are_in_no_study_by_themselves():
 
 @pytest.mark.parametrize("name", parameters.names("models"))
 def test_every_model_file_tells_paper_claim_protocol_cost_and_command(name):
-    head = (parameters.PARAMS / "models" / f"{name}.yaml").read_text().split("\nid:")[0]
+    head = (PARAMS / "models" / f"{name}.yaml").read_text().split("\nid:")[0]
     for word in ("Claim", "Protocol", "Cost", "Command"):
         assert f"#   {word}" in head
 
@@ -146,11 +147,20 @@ def test_limits_of_the_papers_protocol_leave_the_common_one_alone(tmp_path):
     assert (common["training"]["epochs"], own["training"]["epochs"]) == (7, 2)
 
 
-def test_profile_with_an_option_that_the_builder_does_not_take_is_refused(tmp_path):
-    profile = tmp_path / "short.yaml"
-    profile.write_text("description: x\nper_model:\n  resnet50: {options: {depth: 3}}\n")
-    with pytest.raises(ParameterError, match="per_model.resnet50: resnet50 has no option 'depth'"):
-        parameters.model("resnet50", str(profile))
+@pytest.mark.parametrize("section", ["options", "from_scratch"])
+def test_an_option_that_the_builder_does_not_take_is_refused(section):
+    params = parameters.model("resnet50", "full")
+    place = params["options"] if section == "options" else params["from_scratch"]["options"]
+    place["depth"] = 3
+    with pytest.raises(ParameterError, match="resnet50 has no option 'depth'"):
+        check_network(params)
+
+
+def test_an_unknown_class_or_builder_is_refused():
+    with pytest.raises(ParameterError, match="unknown class 'joyy'; known are anger"):
+        check_network(parameters.model("dcnn_three_class") | {"classes": ["joyy", "sad"]})
+    with pytest.raises(ParameterError, match="unknown model builder 'basic_cn'"):
+        check_network(parameters.model("basic_cnn") | {"builder": "basic_cn"})
 
 
 def test_limits_of_a_profile_hold_from_scratch_too(tmp_path):
@@ -164,9 +174,9 @@ def test_limits_of_a_profile_hold_from_scratch_too(tmp_path):
     assert section["options"]["fine_tune"] == "all"  # what the profile leaves alone stays
 
 
-@pytest.mark.parametrize("section", [{"options": {"sise": 48}}, {"training": {"augmentatoin": {}}}])
+@pytest.mark.parametrize("section", [{"option": {}}, {"training": {"augmentatoin": {}}}])
 def test_wrong_key_of_the_section_from_scratch_is_named(tmp_path, section):
-    content = parameters.read_yaml(parameters.PARAMS / "models" / "resnet50.yaml")
+    content = parameters.read_yaml(PARAMS / "models" / "resnet50.yaml")
     content = parameters.merge(content, {"from_scratch": section})
     path = write(tmp_path, text=yaml.safe_dump(content), name="resnet50.yaml")
     with pytest.raises(ParameterError, match="resnet50.yaml: from_scratch"):
@@ -184,7 +194,7 @@ def test_wrong_key_of_the_section_from_scratch_is_named(tmp_path, section):
     ],
 )
 def test_wrong_entry_of_a_grid_is_named(tmp_path, grid, words):
-    content = parameters.read_yaml(parameters.PARAMS / "models" / "pca_knn.yaml")
+    content = parameters.read_yaml(PARAMS / "models" / "pca_knn.yaml")
     content = parameters.merge(content, {"training": {"grid": grid}})
     path = write(tmp_path, text=yaml.safe_dump(content), name="pca_knn.yaml")
     with pytest.raises(ParameterError) as error:
@@ -204,12 +214,12 @@ def test_wrong_entry_of_a_grid_is_named(tmp_path, grid, words):
     ],
 )  # fmt: skip
 def test_recipes_that_contradict_themselves_are_refused(changes, told):
-    with pytest.raises(parameters.ParameterError, match=told):
+    with pytest.raises(ParameterError, match=told):
         parameters.model("basic_cnn", None, **changes)
 
 
 def test_a_profile_does_not_lengthen_a_training(tmp_path):
-    recipe = yaml.safe_load((parameters.PARAMS / "models" / "basic_cnn.yaml").read_text())
+    recipe = yaml.safe_load((PARAMS / "models" / "basic_cnn.yaml").read_text())
     recipe |= {"id": "mine", "training": recipe["training"] | {"epochs": 1}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe))
     assert parameters.model(tmp_path / "mine.yaml", "quick")["training"]["epochs"] == 1

@@ -106,8 +106,7 @@ def layer(
     Ranges mean what they mean in Keras' ImageDataGenerator: `rotation` and `shear` in degrees to
     either side, shifts as a share of the side, `zoom` z as a factor from 1 - z to 1 + z (or the two
     factors) for each axis by itself. Pixels from outside repeat the border (fill_mode "nearest").
-    `brightness` and `contrast` b are factors from 1 - b to 1 + b, `erasing` the share of images
-    that lose one of the `rectangles`.
+    `brightness` and `contrast` b are factors from 1 - b to 1 + b, `erasing` a share of images.
     """
     from keras import layers, ops, random
 
@@ -140,7 +139,7 @@ def layer(
                 )
                 images = warp(images, transforms)
             if brightness or contrast:
-                factors = (between(1 - each, 1 + each) for each in (brightness, contrast))
+                factors = (between(1 - b, 1 + b) for b in (brightness, contrast))
                 images = illuminate(images, *factors)
             if erasing:
                 images = erase(images, *rectangles(between, erasing))

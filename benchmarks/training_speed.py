@@ -37,8 +37,9 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from fer_utils import config as parameters
 from fer_utils import data as datasets
-from fer_utils import models, training
+from fer_utils import models
 from fer_utils.models import devices
+from fer_utils.training import train
 from fer_utils.training.task import Task
 
 MODELS = ("basic_cnn", "deep_cnn", "dcnn_three_class", "heavy_cnn", "fer_net")
@@ -163,10 +164,10 @@ def _matrix() -> Callable[[], float]:
 
 def _study(params: dict[str, Any], dataset: datasets.Dataset) -> Callable[[], None]:
     devices.start()
-    made = training.Training(Task(params, dataset, 0), Path(tempfile.gettempdir()), print)
-    labels, _ = made.assemble()
-    order = np.random.default_rng(0).permutation(len(labels)).astype("int32")
-    data = devices.batches(order, labels[order], size=params["training"]["batch_size"])
+    made = train.build(Task(params, dataset, 0), tempfile.gettempdir())
+    train.compile(made)
+    order = np.random.default_rng(0).permutation(len(made.labels)).astype("int32")
+    data = devices.batches(order, made.labels[order], size=params["training"]["batch_size"])
     return lambda: made.trainer.fit(**data, shuffle=False, verbose=0) and None
 
 

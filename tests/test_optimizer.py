@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fer_utils.training import optimizer
+from fer_utils.training import recipe
 
 RECIPE = {
     "optimizer": "sgd",
@@ -26,7 +26,7 @@ def line():
 
 
 def test_one_cycle_rises_to_the_peak_and_falls_to_nothing():
-    rate = optimizer.one_cycle(0.2, 100, rise=0.3)
+    rate = recipe.one_cycle(0.2, 100, rise=0.3)
     values = [float(rate(step)) for step in range(101)]
     assert values[0] == pytest.approx(0.2 / 25)
     assert max(values) == pytest.approx(0.2) and int(np.argmax(values)) == 30
@@ -36,7 +36,7 @@ def test_one_cycle_rises_to_the_peak_and_falls_to_nothing():
 
 def test_weight_decay_shrinks_kernels_and_leaves_biases():
     network = line()
-    made = optimizer.make(RECIPE | {"weight_decay": 0.01}, 10)
+    made = recipe.optimizer(RECIPE | {"weight_decay": 0.01}, 10)
     kernel, bias = network.trainable_variables
     bias.assign([3.0])
     before = kernel.numpy()
@@ -47,7 +47,7 @@ def test_weight_decay_shrinks_kernels_and_leaves_biases():
 
 def test_average_follows_the_weights_and_stands_in_for_them_only_in_the_block():
     network = line()
-    made = optimizer.make(RECIPE | {"weight_average": 0.5}, 10)
+    made = recipe.optimizer(RECIPE | {"weight_average": 0.5}, 10)
     network.compile(optimizer=made, loss="mse")
     images, targets = np.ones((8, 2), "float32"), np.full(8, 5.0, "float32")
     seen = []
@@ -57,22 +57,22 @@ def test_average_follows_the_weights_and_stands_in_for_them_only_in_the_block():
     expected = seen[0]
     for weights in seen[1:]:
         expected = 0.5 * expected + 0.5 * weights
-    with optimizer.averaged(made, network.trainable_variables):
+    with recipe.averaged(made, network.trainable_variables):
         np.testing.assert_allclose(network.get_weights()[0], expected, rtol=1e-5)
     np.testing.assert_array_equal(network.get_weights()[0], seen[-1])
 
 
 def test_without_an_average_the_block_holds_the_weights_themselves():
     network = line()
-    made = optimizer.make(RECIPE, 10)
+    made = recipe.optimizer(RECIPE, 10)
     network.compile(optimizer=made, loss="mse")
     before = network.get_weights()
-    with optimizer.averaged(made, network.trainable_variables):
+    with recipe.averaged(made, network.trainable_variables):
         np.testing.assert_array_equal(network.get_weights()[0], before[0])
 
 
 def test_smoothed_loss_spreads_a_tenth_over_all_classes():
-    smoothed = optimizer.loss(RECIPE | {"label_smoothing": 0.1})
+    smoothed = recipe.loss(RECIPE | {"label_smoothing": 0.1})
     probabilities = np.array([[0.7, 0.2, 0.1]], "float32")
     target = np.array([0.9 + 0.1 / 3, 0.1 / 3, 0.1 / 3])
     value = float(smoothed(np.array([[1.0, 0.0, 0.0]], "float32"), probabilities))
@@ -80,5 +80,5 @@ def test_smoothed_loss_spreads_a_tenth_over_all_classes():
 
 
 def test_one_cycle_without_a_rise_has_the_usual_one():
-    made = optimizer.make(RECIPE | {"one_cycle": {}}, 100)
-    assert optimizer.rate(made) == pytest.approx(0.2 / 25)
+    made = recipe.optimizer(RECIPE | {"one_cycle": {}}, 100)
+    assert recipe.rate(made) == pytest.approx(0.2 / 25)

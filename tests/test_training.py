@@ -19,7 +19,9 @@ from fer_utils.data import preprocess
 from fer_utils.models import devices
 from fer_utils.runs import store
 from fer_utils.training import task as protocol
-from fer_utils.training.schedule import Schedule
+from fer_utils.training import train
+from fer_utils.training.__main__ import main
+from fer_utils.training.recipe import Schedule
 from fer_utils.training.task import Task
 
 LIMITS = {"epochs": 3, "train_limit": 200, "early_stopping": None}
@@ -328,7 +330,7 @@ def test_killed_training_goes_on_and_ends_like_an_uninterrupted_one(
 def test_faces_of_a_file_are_trained_on_without_a_notebook(tmp_path, capsys):
     path = write_csv(tmp_path / "fer2013.csv", datasets.load("synthetic:n=100,seed=1"))
     words = ["--data", str(path), "--results", str(tmp_path), "--protocol", "official"]
-    assert training.main(["params/models/basic_cnn.yaml", *words, "--epochs", "1"]) == 0
+    assert main(["params/models/basic_cnn.yaml", *words, "--epochs", "1"]) == 0
     said = capsys.readouterr().out
     assert "(100 images), run folder" in said and "PrivateTest images right" in said
     assert store.finished_runs(tmp_path)[0].metrics["data"]["kind"] == "csv"
@@ -336,7 +338,8 @@ def test_faces_of_a_file_are_trained_on_without_a_notebook(tmp_path, capsys):
 
 def test_checkpoint_holds_no_images(dataset, tmp_path, monkeypatch):
     """They are on the device beside the weights, and of no use in a file written every epoch."""
-    monkeypatch.setattr(training.Training, "_finish", lambda self: None)
+    monkeypatch.setattr(train, "score", lambda made: None)
+    monkeypatch.setattr(train, "record", lambda made, scored: None)
     training.run(params(epochs=1), dataset, tmp_path)
     with np.load(store.run_folder(tmp_path, "basic_cnn", 0) / "checkpoint.npz") as saved:
         assert not any(saved[name].dtype == np.uint8 for name in saved.files)
@@ -434,7 +437,7 @@ def test_a_backend_that_is_not_there_is_one_line(monkeypatch, capsys, backend, t
 
     monkeypatch.setenv("KERAS_BACKEND", backend)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert training.main(["params/models/basic_cnn.yaml", "--data", "synthetic"]) == 2
+    assert main(["params/models/basic_cnn.yaml", "--data", "synthetic"]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: KERAS_BACKEND is {backend}") and told in error
 

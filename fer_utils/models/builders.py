@@ -80,6 +80,11 @@ def describe(id: str) -> str:
     return inspect.getdoc(_BUILDERS[id]) or ""
 
 
+def source(id: str) -> str:
+    """The code of a builder."""
+    return inspect.getsource(_BUILDERS[id])
+
+
 def scaled_pixels(scale: float, offset: float) -> list[keras.layers.Layer]:
     from keras import Input, layers
 

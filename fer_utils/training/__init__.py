@@ -1,4 +1,4 @@
-"""Training: build, fit, score, record."""
+"""Training: build, compile, fit, score, record."""
 
+from fer_utils.training.protocols import run, run_protocols, run_task, runs_or_examples
 from fer_utils.training.task import TRAINING_VERSION
-from fer_utils.training.train import Training, main, run, run_protocols, runs_or_examples

@@ -36,6 +36,15 @@ def matrices(
     return ops.stack([xx, xy, rest_x, yx, yy, rest_y, zero, zero], axis=1)
 
 
+def warp(images: Any, transforms: Any) -> Any:
+    """Images under affine maps; pixels from outside repeat the border."""
+    from keras import ops
+
+    return ops.image.affine_transform(
+        images, transforms, interpolation="bilinear", fill_mode="nearest"
+    )
+
+
 def illuminate(images: Any, brightness: Any, contrast: Any) -> Any:
     """Pixels 0 to 255 (n, 48, 48, 1) times `brightness` (n,), spread by `contrast` (n,).
 
@@ -63,6 +72,23 @@ def erase(images: Any, x: Any, y: Any, width: Any, height: Any) -> Any:
     return ops.where(inside, ops.mean(images, axis=(1, 2, 3), keepdims=True), images)
 
 
+def rectangles(between: Any, share: float) -> tuple[Any, Any, Any, Any]:
+    """Corner, width and height of a random rectangle for a `share` of the images, width 0 else.
+
+    It covers 2 to 33 % of the pixels, of aspect 1:3 to 3:1. `between` draws uniform values for a
+    batch between two bounds.
+    """
+    from keras import ops
+
+    area = between(0.02, 0.33) * 48 * 48
+    aspect = ops.exp(between(-np.log(3), np.log(3)))
+    width = ops.minimum(ops.sqrt(area * aspect), 48)
+    height = ops.minimum(ops.sqrt(area / aspect), 48)
+    x, y = between(0, 1) * (48 - width), between(0, 1) * (48 - height)
+    width *= ops.cast(between(0, 1) < share, "float32")
+    return x, y, width, height
+
+
 def layer(
     rotation: float = 0,
     width_shift: float = 0,
@@ -80,16 +106,14 @@ def layer(
     Ranges mean what they mean in Keras' ImageDataGenerator: `rotation` and `shear` in degrees to
     either side, shifts as a share of the side, `zoom` z as a factor from 1 - z to 1 + z (or the two
     factors) for each axis by itself. Pixels from outside repeat the border (fill_mode "nearest").
-    `brightness` and `contrast` b are factors from 1 - b to 1 + b, `erasing` the share of images
-    that lose a rectangle of 2 to 33 % of their pixels, of aspect 1:3 to 3:1.
+    `brightness` and `contrast` b are factors from 1 - b to 1 + b, `erasing` a share of images.
     """
-    import keras
-    from keras import ops, random
+    from keras import layers, ops, random
 
     zooms = zoom if isinstance(zoom, list) else [1 - zoom, 1 + zoom]
     moved = any([rotation, width_shift, height_shift, shear, zooms != [1, 1], horizontal_flip])
 
-    class RandomAugmentation(keras.layers.Layer):
+    class RandomAugmentation(layers.Layer):
         def __init__(self) -> None:
             super().__init__(dtype="float32", autocast=False, name="random_augmentation")
             self.generator = random.SeedGenerator(seed)
@@ -113,23 +137,12 @@ def layer(
                     between(*zooms),
                     ops.cast(between(0, 1) < (0.5 if horizontal_flip else 0.0), "float32"),
                 )
-                images = ops.image.affine_transform(
-                    images, transforms, interpolation="bilinear", fill_mode="nearest"
-                )
+                images = warp(images, transforms)
             if brightness or contrast:
-                images = illuminate(
-                    images,
-                    between(1 - brightness, 1 + brightness),
-                    between(1 - contrast, 1 + contrast),
-                )
+                factors = (between(1 - b, 1 + b) for b in (brightness, contrast))
+                images = illuminate(images, *factors)
             if erasing:
-                area = between(0.02, 0.33) * 48 * 48
-                aspect = ops.exp(between(-np.log(3), np.log(3)))
-                width = ops.minimum(ops.sqrt(area * aspect), 48)
-                height = ops.minimum(ops.sqrt(area / aspect), 48)
-                x, y = between(0, 1) * (48 - width), between(0, 1) * (48 - height)
-                width *= ops.cast(between(0, 1) < erasing, "float32")
-                images = erase(images, x, y, width, height)
+                images = erase(images, *rectangles(between, erasing))
             return images
 
         def compute_output_shape(self, shape: Any) -> Any:

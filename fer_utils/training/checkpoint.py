@@ -1,0 +1,66 @@
+"""The state of a training after its last whole epoch, in a file that survives a kill."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from fer_utils.base import replacing
+from fer_utils.models import devices
+
+FILE = "checkpoint.npz"
+
+
+def save(made: Any) -> None:
+    """Write weights, optimizer, schedule and history of a training; the images stay out of it."""
+    arrays = {f"variable_{i}": devices.array(each) for i, each in enumerate(_variables(made))}
+    arrays |= {f"best_{i}": weight for i, weight in enumerate(made.best_weights)}
+    state = {
+        "schedule": made.schedule.state,
+        "history": made.history,
+        "identity": made.task.identity,
+        "engine": made.engine,
+    }
+    with replacing(made.folder / FILE) as temporary, open(temporary, "wb") as file:
+        np.savez(file, state=np.array(json.dumps(state)), **arrays)
+
+
+def resume(made: Any) -> bool:
+    """Continue from the checkpoint of the same recipe, data and engine, if there is one."""
+    for half_written in made.folder.glob(".checkpoint.*.partial.npz"):
+        half_written.unlink()  # by a killed process
+    variables = _variables(made)
+    try:
+        with np.load(made.folder / FILE, allow_pickle=False) as saved:
+            state = json.loads(str(saved["state"]))
+            if state["identity"] != made.task.identity:
+                made.say(
+                    "the checkpoint is of other parameters, data or training version: training anew"
+                )
+                return False
+            if state["engine"] != made.engine:
+                engine = " ".join(str(value) for value in state["engine"].values())
+                made.say(f"the checkpoint was trained with {engine}: training starts anew")
+                return False
+            values = [saved[f"variable_{i}"] for i in range(len(variables))]
+            best = [saved[f"best_{i}"] for i in range(len(made.learner.weights))]
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return False  # none, or damaged: training starts anew
+    made.schedule.state, made.history, made.best_weights = state["schedule"], state["history"], best
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+    return True
+
+
+def remove(made: Any) -> None:
+    """Remove the checkpoint of a finished training."""
+    (made.folder / FILE).unlink(missing_ok=True)
+
+
+def _variables(made: Any) -> list[Any]:
+    """All that training changes."""
+    state = [v for v in made.trainer.variables if v is not made.held.images]
+    return [*state, *made.trainer.optimizer.variables]

@@ -1,0 +1,101 @@
+"""Runs of one model under its protocols, and the runs that a notebook shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fer_utils import config as parameters
+from fer_utils import data as datasets
+from fer_utils.base import ResultError
+from fer_utils.models import devices
+from fer_utils.runs import store
+from fer_utils.training import train, transfer
+from fer_utils.training.task import Task
+
+
+def run(
+    params: dict[str, Any],
+    dataset: datasets.Dataset,
+    study: str | Path,
+    seed: int = 0,
+    say: Any = print,
+) -> store.Run:
+    """Train, score and record one model in the study's folder, or return the finished run.
+
+    A finished run is returned if parameters, data, seed and training version are the same. An
+    interrupted run continues after its last whole epoch. `say` gets one line per epoch.
+    """
+    task = Task(transfer.settle(params), dataset, seed)
+    return run_task(task, study, say)
+
+
+def run_task(
+    task: Task, study: str | Path, say: Any = print, made: train.Training | None = None
+) -> store.Run:
+    """The run of a task: the finished one, or `made` (built here if None) trained to its end."""
+    folder = store.run_folder(study, task.params["id"], task.seed, task.params["protocol"])
+    with store.locked(folder):
+        if finished := task.finished(folder, "model.keras"):
+            engine = finished.metrics["environment"]
+            say(
+                "finished run of the same parameters, data, seed and training version: "
+                f"{folder.name}, trained with {engine['backend']}, {engine['precision']}"
+            )
+            return finished
+        if (folder / "metrics.json").is_file():
+            say(
+                "the finished run there is of other parameters, data, seed or training version: "
+                "trained anew"
+            )
+        made = made or train.build(task, study, say)
+        if made.trainer is None:
+            train.compile(made)
+        train.fit(made)
+        return train.record(made, train.score(made))
+
+
+def run_protocols(
+    complete: list[dict[str, Any]],
+    dataset: datasets.Dataset,
+    study: str | Path,
+    seed: int = 0,
+    say: Any = print,
+) -> list[store.Run]:
+    """The runs of one model, common protocol first, each trained by itself.
+
+    The paper's is left out where the data cannot give it; DataError if that leaves none.
+    """
+    runs = []
+    for params in complete:
+        try:
+            if len(complete) > 1:
+                say(f"protocol {params['protocol']}")
+            runs.append(run(params, dataset, study, seed, say))
+        except datasets.DataError as error:
+            if not runs:
+                raise
+            say(f"the paper's protocol is left out: {error}")
+    return runs
+
+
+def runs_or_examples(
+    study: str | Path, source: str = "synthetic", models: tuple[str, ...] = ()
+) -> list[store.Run]:
+    """The finished runs of a study, or of some models in it; ResultError if there are none.
+
+    In the folder of notebooks that are opened by themselves short runs on the images of `source`
+    are made instead, of the first of `models`, so that there is something to show.
+    """
+    finished = store.finished_runs(study, models or ("*",))
+    if finished:
+        return finished
+    if store.study_folder(study) != store.study_folder(store.NOTEBOOK_STUDY):
+        what = f" of {' or '.join(models)}" if models else ""
+        raise ResultError(f"{study}: no finished run{what} here; train a model first")
+    devices.start()
+    examples = models[:1] or ("basic_cnn", "deep_cnn")
+    print(f"no finished run here: {' and '.join(examples)} are trained briefly, to have some")
+    dataset = datasets.load(source)
+    limits = {"epochs": 2, "train_limit": 1000}
+    return [run(parameters.model(name, "demo", **limits), dataset, study) for name in examples]

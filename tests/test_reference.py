@@ -152,7 +152,7 @@ def test_costs_count_all_protocols_of_the_first_seed_and_the_grid(tmp_path):
     runs[4].metrics["model"]["members"] = {}  # an ensemble's time is that of its members
     runs.append(make_run(tmp_path, "deep_cnn", history=common))
     runs[5].metrics["environment"]["device"] = "NVIDIA H100"
-    assert reference.costs(runs) == {"basic_cnn": 13.0, "hog_svm": 61.0}
+    assert reference.costs(runs, tmp_path) == {"basic_cnn": 13.0, "hog_svm": 61.0}
 
 
 def test_other_data_and_unknown_models_are_refused(small, tmp_path):

@@ -56,8 +56,8 @@ def test_full_disk_while_replacing_a_run_leaves_the_old_one(tmp_path, monkeypatc
 
 def test_a_folder_is_for_one_process_and_a_dead_one_lets_go(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from fer_utils import results\n"
-        f"with results.locked(Path({str(tmp_path)!r})): print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from fer_utils.runs import store\n"
+        f"with store.locked(Path({str(tmp_path)!r})): print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"

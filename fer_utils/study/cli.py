@@ -209,7 +209,7 @@ def _costs() -> dict[str, float]:
     from fer_utils.study import reference
 
     try:
-        return reference.costs(reference.read())
+        return reference.costs(reference.read(), reference.FOLDER)
     except ResultError:  # a checkout without them
         return {}
 

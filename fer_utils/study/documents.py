@@ -118,7 +118,7 @@ class Records:
 
     def minutes(self) -> dict[str, float]:
         """Training time of each default model in the records."""
-        seconds = reference.costs(self._runs)
+        seconds = reference.costs(self._runs, self.folder)
         return {name: seconds[name] / 60 for name in standard_models() if name in seconds}
 
 

@@ -6,6 +6,7 @@ python -m fer_utils.study.reference results/full    adds the runs of a finished 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import sys
@@ -88,7 +89,7 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
         if run.place == of_weights:
             committed.save(run, place)
         (place / INT8_RECORD).unlink(missing_ok=True)
-        if (run.folder / INT8_RECORD).is_file():
+        if _is_of_its_network(run.folder / INT8_RECORD):
             shutil.copyfile(run.folder / INT8_RECORD, place / INT8_RECORD)
     here = {run.place: run for run in runs}
     runs = [here.get(run.place, run) for run in read(made)]
@@ -118,7 +119,7 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
         if name in OF_ALL_MODELS and place.is_file() and lacking:
             print(f"kept as it was: {place.name}, as this study lacks {', '.join(lacking)}")
         elif name in OF_NETWORK and of_weights not in {*pd.read_csv(source).get("run", ())}:
-            print(f"left out: {place.name}, which is not of {committed}")
+            print(f"left out: {place.name}, which is not of {of_weights}")
         else:
             shutil.copyfile(source, place)
     if folder.exists():
@@ -148,17 +149,26 @@ def _with_known(verdicts: pd.DataFrame, old: pd.DataFrame, new: Container[str]) 
     return pd.DataFrame(rows, columns=verdicts.columns)
 
 
+def _is_of_its_network(record: Path) -> bool:
+    """Is the record of an int8 file there, and of the network that is saved next to it?"""
+    network = record.with_name("model.keras")
+    if not (record.is_file() and network.is_file()):
+        return False
+    digest = hashlib.sha256(network.read_bytes()).hexdigest()
+    return json.loads(record.read_text(encoding="utf-8")).get("source_sha256") == digest
+
+
 def _of_first_seeds(runs: list[Run]) -> list[Run]:
     first = {run.metrics["run_id"]: run.metrics["seed"] for run in reversed(runs)}
     return [run for run in runs if run.metrics["seed"] == first[run.metrics["run_id"]]]
 
 
-def costs(runs: list[Run], folder: Path = FOLDER) -> dict[str, float]:
+def costs(runs: list[Run], folder: Path) -> dict[str, float]:
     """Seconds to train each model, grid included, in all protocols of its first seed.
 
-    Epochs times images at the speed of benchmark.csv, without the waits that the seconds of early
-    records have; where a model is not in it, the record's seconds. Of trainings on a processor; an
-    ensemble's time is its members', and not here.
+    Epochs times images at the speed of the folder's benchmark.csv, without the waits that are in
+    the seconds of early records; the record's seconds where a model has no speed there. Of
+    trainings on a processor; an ensemble's time is its members', and not here.
     """
     table = folder / "benchmark.csv"
     measured = pd.read_csv(table).query("contender == 'study'") if table.is_file() else None
@@ -183,7 +193,7 @@ def choose(names: list[str], data: dict[str, Any], folder: Path = FOLDER) -> lis
     does not have, or for other images than its own.
     """
     runs = read(folder)
-    seconds = costs([run for run in runs if run.metrics["model"]["epochs_run"]] or runs)
+    seconds = costs([run for run in runs if run.metrics["model"]["epochs_run"]] or runs, folder)
     known = sorted({run.metrics["run_id"] for run in runs})
     for name in names:
         if name not in known:

@@ -68,6 +68,7 @@ def start() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with silence():  # TensorFlow prints some notes at any level
         import keras  # noqa: F401
+    quiet()
 
 
 @contextlib.contextmanager

@@ -198,7 +198,7 @@ def show_plan(plan: list[tuple[str, str]], costs: dict[str, float]) -> None:
         if chapter in MODEL_NOTEBOOKS.values() and not cost:
             unknown.append(of_model)
         seconds += cost or 0
-        print(f"  {name:<32} {reason}" + (f"; trained in {_minutes(cost)}" if cost else ""))
+        print(f"  {name:<31}  {reason}" + (f"; trained in {_minutes(cost)}" if cost else ""))
     if seconds:
         lacking = f"; of {', '.join(unknown)} it has none by a processor" if unknown else ""
         print(f"\nThe times are those of results/reference, {_minutes(seconds)} in all{lacking}.")

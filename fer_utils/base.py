@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import glob
 import os
 import secrets
@@ -9,7 +10,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 USAGES = ("Training", "PublicTest", "PrivateTest")
@@ -82,3 +87,40 @@ def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which refuses a key that a mapping has twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        content = super().construct_mapping(node, deep)  # refuses a key that is a list
+        keys = [key for key, _ in node.value]
+        for place, key in enumerate(keys):
+            if key.value in [other.value for other in keys[:place]]:
+                told = f"`{key.value}` is given twice"
+                raise yaml.constructor.ConstructorError(problem=told, problem_mark=key.start_mark)
+        return content
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML mapping; ParameterError names file and line."""
+    try:
+        path = Path(path)
+        return copy.deepcopy(_read(path, path.stat().st_mtime_ns))
+    except FileNotFoundError:
+        raise ParameterError(f"{path}: there is no such parameter file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise ParameterError(f"{path}{line}: {problem}") from None
+
+
+@cache
+def _read(path: Path, modified: int) -> dict[str, Any]:
+    content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    if not isinstance(content, dict):
+        raise ParameterError(f"{path}: expected `key: value` lines, found {type(content).__name__}")
+    return content

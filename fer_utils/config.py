@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import copy
 import difflib
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+)
 
-from fer_utils.base import PARAMS, ParameterError
+from fer_utils.base import PARAMS, ROOT, ParameterError, read_yaml
 
 GRIDS = {  # axes of each grid
     "pca_knn": ("components", "k", "weights"),
@@ -28,6 +34,15 @@ NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Monitor = Literal["val_loss", "val_accuracy"]
 Text = Annotated[str, Field(min_length=1)]
+
+
+def _unique(values: list[Any]) -> list[Any]:
+    if twice := next((v for i, v in enumerate(values) if v in values[:i]), None):
+        raise ValueError(f"{twice!r} is given twice")
+    return values
+
+
+Names = Annotated[list[str], Field(min_length=1), AfterValidator(_unique)]
 
 
 class Strict(BaseModel):
@@ -89,7 +104,9 @@ class Recipe(Strict):
     one_cycle: OneCycle | None = None
     label_smoothing: BelowOne = 0.0
     mixing: Mixing | None = None
-    leave_out: list[Literal["constant", "copies"]] = []  # of the training images
+    leave_out: Annotated[
+        list[Literal["constant", "copies"]], AfterValidator(_unique)
+    ] = []  # of the training images
     views: Views | None = None  # averaged in a further score
     pixels: Literal["rescale", "standardize"] = "rescale"
     balance: Literal["none", "class_weights", "augment"] = "none"
@@ -126,12 +143,18 @@ class File(Strict):
     on_request: bool = False  # runs with --only alone
 
 
+class Scratch(Strict):
+    title: Text | None = None
+    options: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+
+
 class Network(File):
     builder: str
     options: dict[str, Any] = {}  # of the builder
-    classes: Annotated[list[str], Field(min_length=2)] | None = None
+    classes: Names | None = None
     protocol: Literal["official", "publictest", "holdout", "kaggle", "pooled"]
-    from_scratch: dict[str, Any] | None = None  # where there are no weights
+    from_scratch: Scratch | None = None  # where there are no weights
     training: Recipe
 
 
@@ -143,7 +166,7 @@ class Classical(File):
 
 class Ensemble(File):
     protocol: Literal["official"]
-    members: Annotated[list[str], Field(min_length=1)]
+    members: Names
 
 
 class Profile(Strict):
@@ -151,48 +174,11 @@ class Profile(Strict):
     data: str | None = None
     jobs: Count = 1  # notebooks at once
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
-    models: Annotated[list[str], Field(min_length=1)] | None = None
+    models: Names | None = None
     training: dict[str, Any] = {}  # of every network
     paper_protocol: dict[str, Any] = {}  # of runs under a paper's own protocol
     per_model: dict[str, dict[str, Any]] = {}
     notebooks: dict[str, dict[str, Any]] = {}  # parameters of notebooks
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which refuses a key that a mapping has twice."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                told = f"`{key.value}` is given twice"
-                raise yaml.constructor.ConstructorError(problem=told, problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML mapping; ParameterError names file and line."""
-    try:
-        path = Path(path)
-        return copy.deepcopy(_read(path, path.stat().st_mtime_ns))
-    except FileNotFoundError:
-        raise ParameterError(f"{path}: there is no such parameter file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise ParameterError(f"{path}{line}: {problem}") from None
-
-
-@cache
-def _read(path: Path, modified: int) -> dict[str, Any]:
-    content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    if not isinstance(content, dict):
-        raise ParameterError(f"{path}: expected `key: value` lines, found {type(content).__name__}")
-    return content
 
 
 def validate(content: dict[str, Any], kind: type[Strict], where: str) -> None:
@@ -222,6 +208,8 @@ def _explain(error: dict[str, Any], kind: type[Strict]) -> str:
     for name, words in bounds.items():
         if name in context:
             return f"`{key}` is {value} but must be {words} {context[name]:g}"
+    if error["type"] == "value_error":
+        return f"`{key}`: {context['error']}"
     wanted = error["msg"].removeprefix("Input should be a valid ").removeprefix("Input should be ")
     if isinstance(value, str) and wanted in ("integer", "number"):
         return f"`{key}` is the text {value!r} but must be of type {wanted}; {_as_number(value)}"
@@ -261,12 +249,15 @@ def standard_models() -> list[str]:
     return [name for name, content in files.items() if not content.get("on_request")]
 
 
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return (f"did you mean {near[0]}? " if near else "") + f"known are {', '.join(known)}"
+
+
 def _named(folder: str, kind: str, name: str) -> Path:
     known = names(folder)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ParameterError(f"unknown {kind} '{name}'; {hint}known are {', '.join(known)}")
+        raise ParameterError(f"unknown {kind} '{name}'; {_nearest(name, known)}")
     return PARAMS / folder / f"{name}.yaml"
 
 
@@ -295,6 +286,11 @@ def profile(name: str) -> dict[str, Any]:
     # the study's training defaults lie below the models' own values, the profile's above them
     merged = merge({k: v for k, v in defaults.items() if k != "training"}, content)
     check_seeds(f"{path}: `seeds`", *merged["seeds"])
+    notebooks = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+    for name in merged.get("notebooks", {}):
+        if name not in notebooks:
+            near = _nearest(name, notebooks)
+            raise ParameterError(f"{path}: `notebooks.{name}`: no such notebook; {near}")
     for model in merged.get("models", []):
         _named("models", f"model in {path.name}", model)
     for model in merged.get("per_model", {}):

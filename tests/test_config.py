@@ -38,6 +38,8 @@ def write(folder, change=None, text=None, name="mine.yaml"):
         ({"protocol": "private"}, ["protocol", "official, publictest, holdout, kaggle, pooled"]),
         ({"id": "other"}, ["`id`", "other", "file's name"]),
         ({"colour": 1}, ["unknown parameter `colour`"]),
+        ({"classes": ["fear", "fear"]}, ["`classes`", "'fear' is given twice"]),
+        ({"training": {"leave_out": ["copies", "copies"]}}, ["leave_out", "given twice"]),
     ],
 )
 def test_wrong_value_names_file_key_and_remedy(tmp_path, change, words):
@@ -56,7 +58,7 @@ def test_missing_key_is_named(tmp_path):
         parameters.model(path)
 
 
-@pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", "", "a: 1\n  b: 2\n"])
+@pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", "", "a: 1\n  b: 2\n", "? [1, 2]\n: 3\n"])
 def test_broken_yaml_is_one_line(tmp_path, text):
     with pytest.raises(ParameterError, match="mine.yaml") as error:
         parameters.model(write(tmp_path, text=text))
@@ -179,7 +181,7 @@ def test_wrong_key_of_the_section_from_scratch_is_named(tmp_path, section):
     content = parameters.read_yaml(PARAMS / "models" / "resnet50.yaml")
     content = parameters.merge(content, {"from_scratch": section})
     path = write(tmp_path, text=yaml.safe_dump(content), name="resnet50.yaml")
-    with pytest.raises(ParameterError, match="resnet50.yaml: from_scratch"):
+    with pytest.raises(ParameterError, match="resnet50.yaml: .*from_scratch"):
         parameters.model(path)
 
 
@@ -242,6 +244,7 @@ def test_a_key_twice_in_an_entry_of_a_list_is_named(tmp_path):
     [
         ("per_model: {fer_net_ensemble: {epochs: 9}}", "fer_net_ensemble", "no limits of its own"),
         ("per_model: {hog_svm: {options: {size: 9}}}", "hog_svm", "`options` are a network's"),
+        ("notebooks: {4_train: {}}", "basic_cnn", "did you mean 04_train"),
         ("seeds: [4294967296]", "basic_cnn", "`seeds`: 4294967296; .* to 4294967295"),
     ],
 )

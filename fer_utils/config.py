@@ -217,10 +217,14 @@ def _explain(error: dict[str, Any], kind: type[Strict]) -> str:
 
 
 def _keys(kind: Any, path: list[str]) -> list[str]:
-    """The keys of the section at a path of nested models."""
+    """The keys of the section at a path of nested models and mappings."""
     for part in path:
+        if getattr(kind, "__origin__", None) is dict:
+            kind = kind.__args__[1]
+            continue
         kind = kind.model_fields[part].annotation
-        kind = next((each for each in getattr(kind, "__args__", ()) if each), kind)
+        if getattr(kind, "__origin__", None) is not dict:
+            kind = next((each for each in getattr(kind, "__args__", ()) if each), kind)
     return list(kind.model_fields)
 
 

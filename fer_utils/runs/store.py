@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -16,10 +15,16 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import psutil
 
 from fer_utils.base import ROOT, ParameterError, ResultError, replacing, write_text
-from fer_utils.runs.schema import check
+from fer_utils.config import validate
+from fer_utils.runs.record import Record
 
+try:
+    import fcntl
+except ImportError:  # Windows itself: reading and predicting work, a study needs WSL
+    fcntl = None  # type: ignore[assignment]
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -50,6 +55,9 @@ def locked(folder: Path) -> Iterator[IO]:
             "name another one with --results"
         ) from None
     with lock:
+        if fcntl is None:
+            yield lock
+            return
         deadline = time.monotonic() + 30
         while True:
             try:
@@ -64,7 +72,11 @@ def locked(folder: Path) -> Iterator[IO]:
                     "folder on another file system with --results"
                 ) from None
             # a killed run's helpers need a moment to notice
-            if not holder.isdigit() or alive(int(holder)) or time.monotonic() > deadline:
+            if (
+                not holder.isdigit()
+                or psutil.pid_exists(int(holder))
+                or time.monotonic() > deadline
+            ):
                 raise ResultError(
                     f"{folder}: another run (process {holder}) works in this folder; "
                     "wait for it to end or name another one with --results"
@@ -74,17 +86,6 @@ def locked(folder: Path) -> Iterator[IO]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield lock
-
-
-def alive(pid: int) -> bool:
-    """Is there a process of this number on this machine?"""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def save_table(table: pd.DataFrame, path: str | Path, index: bool = False) -> None:
@@ -170,8 +171,8 @@ class Run:
                 raise ResultError(
                     f"{self.place}: no predictions of '{split}'; there are {', '.join(known)}"
                 )
-            kinds = ("probabilities", "labels", "index")
-            return {kind: arrays[f"{split}/{kind}"] for kind in kinds}
+            found = {kind: arrays[f"{split}/{kind}"] for kind in ("labels", "index")}
+            return {"probabilities": arrays[f"{split}/probabilities"].astype("float32"), **found}
 
 
 def run_folder(study: str | Path, model: str, seed: int, protocol: str = "official") -> Path:
@@ -180,28 +181,22 @@ def run_folder(study: str | Path, model: str, seed: int, protocol: str = "offici
     return folder if protocol == "official" else folder / protocol
 
 
-def sweep(study: Path) -> None:
-    """Remove the half-written files that killed processes have left in a study.
-
-    For the one that holds the study's lock; folders that others hold are theirs.
-    """
-    for left in [*study.rglob(".*.partial*")]:
-        if any(_held(study / place) for place in left.relative_to(study).parents[:-1]):
-            continue
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
+def write_recipe(study: str | Path, params: dict[str, Any], seed: int) -> None:
+    """Write a run's resolved recipe, params.json, where the study is planned."""
+    folder = run_folder(study, params["id"], seed, params["protocol"])
+    write_text(folder / "params.json", json.dumps(params, indent=1) + "\n")
 
 
-def _held(folder: Path) -> bool:
-    """Does a process work in this folder?"""
-    with contextlib.suppress(FileNotFoundError), open(folder / ".lock") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
+def recipes(study: str | Path, model: str, seed: int) -> list[dict[str, Any]]:
+    """The recipes of a planned run, the common protocol first; ResultError if there are none."""
+    path = run_folder(study, model, seed) / "params.json"
+    if not path.is_file():
+        raise ResultError(f"{path}: missing; run_all.sh writes it")
+    common = json.loads(path.read_text(encoding="utf-8"))
+    own = run_folder(study, model, seed, common["paper_protocol"]) / "params.json"
+    if own == path or not own.is_file():
+        return [common]
+    return [common, json.loads(own.read_text(encoding="utf-8"))]
 
 
 def write_run(
@@ -216,7 +211,7 @@ def write_run(
     `save_model` writes the model's file into the folder that it is given.
     A folder with metrics.json is complete, and a full disk leaves the earlier run as it was.
     """
-    check(metrics, "metrics", str(folder / "metrics.json"))
+    validate(metrics, Record, str(folder / "metrics.json"))
     arrays = {
         f"{split}/{kind}": array for split, of in predictions.items() for kind, array in of.items()
     }
@@ -229,6 +224,7 @@ def write_run(
             save_model(staging)
         save_table(history, staging / "history.csv")
         np.savez_compressed(staging / "predictions.npz", **arrays)
+        write_text(staging / "params.json", json.dumps(metrics["params"], indent=1) + "\n")
         write_text(staging / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
@@ -236,10 +232,23 @@ def write_run(
             raise ResultError(f"{folder}: cannot be written ({error}); make room") from None
         raise
     (folder / "metrics.json").unlink(missing_ok=True)
+    for place in (folder, folder.parent):  # a notebook there shows the earlier run
+        (place / "notebook.ipynb").unlink(missing_ok=True)
     for path in sorted(staging.iterdir(), key=lambda path: path.name == "metrics.json"):
         os.replace(path, folder / path.name)
     staging.rmdir()
     return Run(folder, metrics)
+
+
+def keep_predictions(run: Run, path: str | Path) -> None:
+    """Write a run's predictions of its validation and test split as float16, about 60 kB."""
+    kept = {run.metrics["protocol"][role] for role in ("validation", "test")}
+    kinds = {"probabilities": "float16", "labels": "uint8", "index": "int32"}
+    with np.load(run.folder / "predictions.npz", allow_pickle=False) as arrays:
+        chosen = [name for name in arrays if name.partition("/")[0].removesuffix(VIEWS) in kept]
+        small = {name: arrays[name].astype(kinds[name.partition("/")[2]]) for name in chosen}
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **small)
 
 
 def read_run(folder: str | Path) -> Run:
@@ -248,7 +257,7 @@ def read_run(folder: str | Path) -> Run:
     path = folder / "metrics.json"
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
-        check(metrics, "metrics", str(path))
+        validate(metrics, Record, str(path))
     except FileNotFoundError:
         raise ResultError(f"{path}: there is no finished run here") from None
     except (ValueError, ParameterError) as error:

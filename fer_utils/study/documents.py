@@ -18,7 +18,7 @@ import jinja2
 import pandas as pd
 
 from fer_utils.base import ROOT, ResultError, write_text
-from fer_utils.config import names, standard_models
+from fer_utils.config import model, names, standard_models
 from fer_utils.runs import claims
 from fer_utils.study import reference
 
@@ -118,8 +118,13 @@ class Records:
 
     def minutes(self) -> dict[str, float]:
         """Training time of each default model in the records."""
-        seconds = reference.costs(self._runs, self.folder)
-        return {name: seconds[name] / 60 for name in standard_models() if name in seconds}
+        recipes = {name: [model(name), model(name, protocol="paper")] for name in standard_models()}
+        recipes = {
+            name: of if of[0]["protocol"] != of[1]["protocol"] else of[:1]
+            for name, of in recipes.items()
+        }
+        seconds = reference.training_seconds(recipes, folder=self.folder)
+        return {name: spent / 60 for name, spent in seconds.items()}
 
 
 def _holds(row: Row) -> str:

@@ -16,13 +16,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fer_utils.base import ROOT, ParameterError, replacing
-from fer_utils.runs.store import alive
+import nbformat
+import psutil
 
-PROGRESS = (
-    "epoch", "resumed", "finished run", "no finished run", "grid", "features of",
-    "trained and selected", "protocol", "the paper's protocol is left out", "step ",
-    "the checkpoint", "the finished run", "scoring",
+from fer_utils.base import ROOT, ParameterError, replacing
+
+PROGRESS = (  # the lines of a notebook's output that the terminal shows
+    "epoch", "resumed", "finished run", "grid", "features of", "protocol", "step ", "scoring",
+    "the paper's protocol is left out", "the checkpoint", "the finished run",
 )  # fmt: skip
 
 
@@ -37,7 +38,8 @@ def check(notebook: str | Path, values: dict[str, Any]) -> None:
     notebook = Path(notebook)
     if not notebook.is_file():
         raise ParameterError(f"{notebook}: there is no such notebook")
-    known = papermill.inspect_notebook(str(notebook))
+    # as a node: papermill fills braces in a path
+    known = papermill.inspect_notebook(nbformat.read(notebook, as_version=4))
     for name, value in values.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -73,7 +75,7 @@ def run(
     failed.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
-            notebook.absolute(),
+            nbformat.read(notebook, as_version=4),
             failed,
             parameters=values,
             kernel_name="python3",
@@ -84,7 +86,7 @@ def run(
         )
     except papermill.PapermillExecutionError as error:
         where, what = f", cell {error.cell_index + 1}", f"{error.ename}: {error.evalue}"
-    except Exception as error:  # a dead kernel, a full disk, a missing kernel: each is told
+    except Exception as error:  # a dead kernel, a full disk, a missing kernel
         where, what = "", f"{type(error).__name__}: {error}"
     else:
         with replacing(output) as temporary:
@@ -94,7 +96,7 @@ def run(
 
 
 class _Progress:
-    """Passes on the lines of a notebook's output that tell how training goes."""
+    """Passes on the lines of a notebook's output that show how training goes."""
 
     def __init__(self, prefix: str = "") -> None:
         self.rest, self.prefix = "", prefix
@@ -111,30 +113,30 @@ class _Progress:
 
 def _follow(pid: int) -> None:
     """End this process when the study that started it is gone, so that a new one can take over."""
-    while alive(pid):
+    while psutil.pid_exists(pid):
         time.sleep(1)
     os._exit(1)
 
 
-def _announce(name: str) -> None:
-    """Print that a job starts, with its place among those of the study, one job at a time."""
-    started = float(os.environ.get("FER_STUDY_STARTED", time.time()))
-    clock = f"{elapsed(time.time() - started):>6}"
-    if "FER_STUDY_COUNTER" not in os.environ:
-        print(f"{clock}  {name}", flush=True)
-        return
-    with open(os.environ["FER_STUDY_COUNTER"], "a+") as file:
+def _announce(name: str, study: dict[str, Any]) -> None:
+    """Print that a notebook starts: the time, which of how many it is, the training left."""
+    seconds = study["seconds"]
+    with open(study["counter"], "a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(f"{name}\n")
-        file.flush()
         file.seek(0)
-        number, total = len(file.readlines()), os.environ["FER_STUDY_TOTAL"]
-        print(f"{clock}  [{number}/{total}] {name}", flush=True)
+        begun = file.read().splitlines()
+        file.write(f"{name}\n")
+    left = sum(spent for job, spent in seconds.items() if job not in begun) / study["parallel"]
+    clock = duration(time.time() - study["started"], clock=True)
+    rest = f", about {duration(left)} of training left" if left else ""
+    print(f"{clock:>6}  [{len(begun) + 1}/{study['total']}] {name}{rest}", flush=True)
 
 
-def elapsed(seconds: float) -> str:
-    """Minutes and seconds, as 2:05."""
-    return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
+def duration(seconds: float, clock: bool = False) -> str:
+    """Minutes or hours in words; or minutes and seconds, as 2:05."""
+    if clock:
+        return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
+    return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{max(1, round(seconds / 60))} min"
 
 
 def main() -> int:
@@ -146,20 +148,16 @@ def main() -> int:
     parser.add_argument("--name", required=True, help="what to call this job")
     parser.add_argument("--parameters", default="{}", help="JSON object")
     options = parser.parse_args()
-    # on a cluster the study's process lives on another machine and is not followed
-    if os.environ.get("FER_STUDY_HOST") == socket.gethostname():
-        study = int(os.environ["FER_STUDY_PID"])
-        if not alive(study):
-            return 1
-        threading.Thread(target=_follow, args=[study], daemon=True).start()
-    _announce(options.name)
+    prefix = ""
+    if study := json.loads(os.environ.get("FER_STUDY", "null")):
+        if study["host"] == socket.gethostname():  # on a cluster it runs on another machine
+            threading.Thread(target=_follow, args=[study["pid"]], daemon=True).start()
+        _announce(options.name, study)
+        if study["parallel"] > 1:
+            prefix = f"{options.name.partition(' ')[2] or options.name}  "
     try:
         values = json.loads(options.parameters)
-        several = os.environ.get("FER_STUDY_JOBS", "1") != "1"
-        progress = _Progress(
-            f"{options.name.partition(' ')[2] or options.name}  " if several else ""
-        )
-        run(options.notebook, options.output, values, options.failed, progress)
+        run(options.notebook, options.output, values, options.failed, _Progress(prefix))
     except (NotebookError, ValueError, RuntimeError) as error:
         print(f"\nFAILED  {options.name}\n{error}\n", flush=True)
         return 1

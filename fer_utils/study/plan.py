@@ -1,218 +1,228 @@
-"""What a command line asks for, as the Snakefile's configuration, checked before anything runs."""
+"""What a command line asks for: the study's notebooks as jobs, checked before anything runs."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import difflib
-import hashlib
+import json
 import re
-import sys
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fer_utils import config as parameters
-from fer_utils.base import PARAMS, ROOT, ParameterError
+from fer_utils import config
+from fer_utils.base import PARAMS, ROOT, DataError, ParameterError
 from fer_utils.runs import committed
 
-CHAPTERS = {
-    "explore": "01_explore",
-    "preprocess": "02_preprocess",
-    "balance": "03_balance",
-    "compare": "06_compare",
-    "errors": "07_errors",
-    "network": "09_fer_net",
-    "report": "report",
-}
-AFTER_RUNS = ("compare", "errors", "network")  # chapters that show what the runs have left
+# chapter: its notebook and priority; the later ones show finished runs
+FIRST = {"explore": ("01_explore", 3), "preprocess": ("02_preprocess", 3),
+         "balance": ("03_balance", 2)}  # fmt: skip
+LATER = {"compare": ("06_compare", 0), "errors": ("07_errors", 0), "network": ("09_fer_net", 0),
+         "report": ("report", 0)}  # fmt: skip
+CHAPTERS = {name: notebook for name, (notebook, _) in (FIRST | LATER).items()}
+MODEL_NOTEBOOKS = {"builder": "04_train", "pipeline": "05_classical", "members": "05_ensemble"}
 OWN_NETWORKS = ("fer_net", "fer_net_large", "fer_net_ensemble")  # of the chapter `network`
-FILES = ("photo", "landmarks", "votes")  # the parameters of notebooks that are paths of files
-MODEL_NOTEBOOKS = {"train": "04_train", "classical": "05_classical", "ensemble": "05_ensemble"}
+FILES = ("photo", "landmarks", "votes")  # the parameters of notebooks that are paths
+WITH_VOTES = ("explore", "errors", "network")
 
 
-def settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The configuration of the Snakefile for the given command line; ParameterError when wrong."""
-    profile_name = options.profile or ("full" if options.data else "demo")
-    if options.check_reference and profile_name != "full":
-        raise ParameterError(f"--check-reference runs profile full, not {profile_name}")
-    profile = parameters.profile(profile_name)
-    one_seed = profile["seeds"][:1]
+@dataclass
+class Job:
+    """One notebook: the Snakefile makes a rule of it."""
+
+    name: str  # as the terminal shows it
+    notebook: str
+    folder: str  # of its output, relative to the study
+    parameters: dict[str, Any]
+    priority: int = 0
+    needs: list[str] = field(default_factory=list)  # files; relative ones are the study's
+    depends: Any = None  # what else makes it run again when it changes
+
+    @property
+    def output(self) -> str:
+        return f"{self.folder}/notebook.ipynb"
+
+
+@dataclass
+class Study:
+    """The study that a command line asks for."""
+
+    profile: str
+    data: str
+    folder: Path
+    parallel: int  # notebooks side by side
+    recipes: dict[str, list[dict[str, Any]]]  # of each model, the common protocol first
+    runs: list[str]  # folders of the selected runs
+    jobs: list[Job]
+    targets: list[str]
+
+    def configuration(self) -> dict[str, Any]:
+        """What the Snakefile and the report read, as JSON."""
+        return asdict(self) | {
+            "folder": str(self.folder),
+            "jobs": [asdict(job) | {"output": job.output} for job in self.jobs],
+        }
+
+    def write_recipes(self) -> None:
+        """Write the resolved recipe of every selected run, params.json, into its folder."""
+        from fer_utils.runs import store
+
+        for run in self.runs:
+            _, model, seed = Path(run).parts
+            for recipe in self.recipes[model]:
+                store.write_recipe(self.folder, recipe, int(seed.removeprefix("seed_")))
+
+
+def study(options: argparse.Namespace) -> Study:
+    """The study of a command line; ParameterError when something is wrong."""
+    profile, name = _profile(options)
+    data = _source(options, profile, name)
+    folder = _absolute(options.results) if options.results else ROOT / "results"
+    folder /= "check" if options.check_reference else Path(name).stem
+    from fer_utils.runs import claims
+
+    claims.read()  # a wrong one stops the study here, not after the training
+    found = sorted(folder.glob("runs/*/seed_*/metrics.json"))
+    finished = [str(path.parent.relative_to(folder)) for path in found]
+    models, chapters = _selection(options, profile, data, folder, finished)
+    recipes = {model: _recipes(model, name) for model in models}
+    _check_members(recipes, finished, profile["seeds"])
+    for model in _ensembles_of(models, finished):  # a finished one follows its members
+        more = recipes | {model: _recipes(model, name)}
+        with contextlib.suppress(ParameterError):  # or stays what it is
+            _check_members(more, finished, profile["seeds"])
+            recipes = more
+    runs = [
+        f"runs/{model}/seed_{seed}"
+        for model, (recipe, *_) in recipes.items()
+        # only networks depend on the seed
+        for seed in (profile["seeds"] if "builder" in recipe else profile["seeds"][:1])
+    ]
+    kept = [run for run in finished if run not in runs]
+    _check_titles(recipes, {model_of(run) for run in kept})
+    with_report = not options.only or bool(models) or "report" in chapters
+    if options.check_reference:
+        chapters, kept, with_report = [], [], False
+    values = _parameters(options, profile, data, folder, name)
+    jobs = [_chapter(each, values) for each in FIRST if each in chapters]
+    records = [f"{run}/notebook.ipynb" for run in runs] + [f"{run}/metrics.json" for run in kept]
+    jobs += [_of_run(run, recipes[model_of(run)], values, records) for run in runs]
+    shown = _shown(chapters, with_report, folder, {model_of(run) for run in runs + kept})
+    jobs += [_chapter(each, values, records) for each in shown]
+    if with_report:
+        report = _chapter("report", values, records)
+        there = [name for name in FIRST if (folder / name / "notebook.ipynb").is_file()]
+        places = {*there, *(job.folder for job in jobs)} - {*runs}
+        report.needs += [f"{place}/notebook.ipynb" for place in sorted(places)]
+        jobs.append(report)
+    targets = [f"{chapter}/notebook.ipynb" for chapter in chapters]
+    targets += [f"{run}/notebook.ipynb" for run in runs]
+    return Study(
+        profile=name,
+        data=data,
+        folder=folder,
+        parallel=options.jobs or profile.get("jobs", 1),
+        recipes=recipes,
+        runs=runs,
+        jobs=jobs,
+        targets=["report.html"] if with_report else targets,
+    )
+
+
+def _profile(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """The profile with the seeds of the command line, and its name or path."""
+    name = options.profile or ("full" if options.data else "demo")
+    if options.check_reference and name != "full":
+        raise ParameterError(f"--check-reference runs profile full, not {name}")
+    profile = config.profile(name)
     if options.seeds:
         if options.check_reference:
             raise ParameterError("--check-reference repeats the reference's own seed: no --seeds")
-        parameters.check_seeds("--seeds", *options.seeds)
+        config.check_seeds("--seeds", *options.seeds)
         profile["seeds"] = options.seeds
-    if profile_name.endswith((".yaml", ".yml")):
-        profile_name = str(Path(profile_name).absolute())
-    source = _source(options, profile, profile_name)
-    folder = _absolute(options.results) if options.results else ROOT / "results"
-    folder /= "check" if options.check_reference else Path(profile_name).stem
-    from fer_utils.runs import claims
-
-    claims.read()  # a wrong one is told now, not after the training
-    found = sorted(folder.glob("runs/*/seed_*/metrics.json"))
-    finished = [str(path.parent.relative_to(folder)) for path in found]
-    models, chapters = _selection(options, profile, source, folder, finished)
-    complete = {name: _complete(name, profile_name) for name in models}
-    _check_members(complete, finished, profile["seeds"])
-    for name in _ensembles_of(models, finished):  # finished ones follow their members
-        more = complete | {name: _complete(name, profile_name)}
-        with contextlib.suppress(ParameterError):  # or stay what they are
-            _check_members(more, finished, profile["seeds"])
-            models, complete = [*models, name], more
-    # the classical systems draw nothing at random but the images of their grids, and an ensemble
-    # averages all seeds of its members: the profile's first seed will do
-    runs = [
-        f"runs/{name}/seed_{seed}"
-        for name in models
-        for seed in (profile["seeds"] if "builder" in complete[name][0] else one_seed)
-    ]
-    kept = [run for run in finished if run not in runs]  # other models, or their other seeds
-    _check_titles(complete, {model_of(run) for run in kept})
-    report = not options.only or bool(models) or "report" in chapters
-    targets = ["report.html"] if report else [f"{c}/notebook.ipynb" for c in chapters]
-    if options.check_reference:
-        chapters, kept = [], []
-        targets = [f"runs/{name}/seed_{profile['seeds'][0]}/notebook.ipynb" for name in models]
-
-    def executed(place: str) -> bool:
-        return (folder / place / "notebook.ipynb").is_file()
-
-    def stands_for(run: str) -> str:
-        # a run that was trained without its notebook, or again since, has the record alone; that of
-        # another seed of a selected model must not be made anew, which its notebook might be
-        told = executed(run) and not trained_since(folder / run) and model_of(run) not in models
-        return f"{run}/{'notebook.ipynb' if told else 'metrics.json'}"
-
-    # a chapter that is there stays in the report, and is made anew when it must
-    shown = [c for c in CHAPTERS if c in chapters or c == "compare" or executed(c)]
-    if not {*OWN_NETWORKS} & {*models, *map(model_of, kept)}:
-        shown = [chapter for chapter in shown if chapter != "network"]
-    given = {
-        name: {key: _own_value(name, key, value) for key, value in values.items()}
-        for name, values in profile.get("notebooks", {}).items()
-    }
-    return {
-        "python": sys.executable,
-        "profile": profile_name,
-        "data": source,
-        "folder": str(folder),
-        "models": models,
-        "runs": runs,
-        "jobs": profile.get("jobs", 1),
-        "kept": [stands_for(run) for run in kept],
-        "chapters": chapters,
-        "targets": targets,
-        "report_chapters": [chapter for chapter in shown if chapter != "report"],
-        "preprocess_content": _preprocess_content(given.get("02_preprocess", {})),
-        "photo_content": _photo_content(given.get("07_errors", {})),
-        "classical": [name for name in models if "pipeline" in complete[name][0]],
-        "ensembles": [name for name in models if "members" in complete[name][0]],
-        "complete": complete,
-        "parameters": _of_notebooks(options, given, source, folder, profile_name),
-    }
+    own = name.endswith((".yaml", ".yml"))
+    return profile, str(Path(name).absolute()) if own else name
 
 
-def _source(options: argparse.Namespace, profile: dict[str, Any], profile_name: str) -> str:
-    """Where the images come from: a name, or a path from the root."""
+def _source(options: argparse.Namespace, profile: dict[str, Any], name: str) -> str:
+    """Where the images come from: a name, or an absolute path."""
     source = options.data or profile.get("data")
     if source is None:
-        raise ParameterError(f"profile {Path(profile_name).stem} needs your data: give --data PATH")
-    if profile_name == "demo" and not source.startswith("synthetic"):
+        raise ParameterError(f"profile {Path(name).stem} needs your data: give --data PATH")
+    if name == "demo" and not source.startswith("synthetic"):
         raise ParameterError("profile demo is for the embedded faces; --data needs quick or full")
-    if re.fullmatch(r"(synthetic|kaggle)(:.*)?", source):
-        return source
-    return str(_absolute(source))
-
-
-def _own_value(name: str, key: str, value: Any) -> Any:
-    """A notebook's parameter in a profile; paths are told from where the command is given."""
-    if key not in FILES:
-        return value
-    if not isinstance(value, str):
-        raise ParameterError(f"notebooks.{name}.{key} is {value!r} but must be a path, or empty")
-    return str(_absolute(value)) if value else ""
+    named = re.fullmatch(r"(synthetic|kaggle)(:.*)?", source)
+    return source if named else str(_absolute(source))
 
 
 def _absolute(path: str) -> Path:
     return Path(path).expanduser().absolute()
 
 
-def trained_since(run: Path) -> bool:
-    """Has a run of a study a record that is newer than its notebook?"""
-    written = (run / "notebook.ipynb").stat().st_mtime
-    return any(record.stat().st_mtime > written for record in run.rglob("metrics.json"))
-
-
 def _selection(
     options: argparse.Namespace,
     profile: dict[str, Any],
-    source: str,
+    data: str,
     folder: Path,
     finished: list[str],
 ) -> tuple[list[str], list[str]]:
     """The models and chapters to run; `finished` are the runs that the study's folder has."""
-    models = profile.get("models") or parameters.standard_models()
+    models = profile.get("models") or config.standard_models()
     chapters = list(CHAPTERS)
-    known = [*parameters.names("models"), *CHAPTERS]
-    for name in options.only or ():
-        if name not in known:
-            near = difflib.get_close_matches(name.lower(), known, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            if "," in name:
-                hint = "several stand apart, without commas; "
-            raise ParameterError(
-                f"--only: unknown model or chapter '{name}'; {hint}known are {', '.join(known)}"
-            )
     if options.only:
-        models = [m for m in parameters.names("models") if m in options.only]
-        chapters = [c for c in CHAPTERS if c in options.only]
+        known = [*config.names("models"), *CHAPTERS]
+        for name in options.only:
+            _check_known(name, known)
+        models = [name for name in config.names("models") if name in options.only]
+        chapters = [name for name in CHAPTERS if name in options.only]
     about_runs = {"compare", "errors", "report"} & set(chapters)
-    synthetic = source.startswith("synthetic")
-    if about_runs == {"errors"} and not synthetic and committed.available():
-        about_runs = set()  # the committed network stands in
+    if about_runs == {"errors"} and not data.startswith("synthetic") and committed.available():
+        about_runs = set()  # it shows the committed network
+    where = f"--only {' '.join(chapters)}: {folder} has no finished run"
     if about_runs and not (models or finished):
-        raise ParameterError(
-            f"--only {' '.join(chapters)}: {folder} has no finished run; run models first"
-        )
+        raise ParameterError(f"{where}; run models first")
     if not {*OWN_NETWORKS} & {*models, *map(model_of, finished)}:
         if options.only and "network" in chapters:
-            raise ParameterError(
-                f"--only network: {folder} has no finished run of {', '.join(OWN_NETWORKS)}; "
-                "run one first, or with it: --only fer_net network"
-            )
-        chapters = [chapter for chapter in chapters if chapter != "network"]
+            own = ", ".join(OWN_NETWORKS)
+            raise ParameterError(f"{where} of {own}; run one with it: --only fer_net network")
+        chapters = [name for name in chapters if name != "network"]
     return models, chapters
 
 
+def _check_known(name: str, known: list[str]) -> None:
+    if name in known:
+        return
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    if "," in name:
+        hint = "separate names with spaces, without commas; "
+    raise ParameterError(
+        f"--only: unknown model or chapter '{name}'; {hint}known are {', '.join(known)}"
+    )
+
+
 def model_of(run: str) -> str:
-    """The model of a run's path in a study, runs/<model>/seed_<n>."""
+    """The model of a run's folder in a study, runs/<model>/seed_<n>."""
     return Path(run).parts[1]
 
 
-def _ensembles_of(models: list[str], finished: list[str]) -> list[str]:
-    """The finished ensembles, not among some models, of which one of these is a member."""
-    others = {model_of(run) for run in finished} - {*models}
-    members = {name: _of_file(name).get("members", []) for name in _known(others)}
-    return [name for name, of in members.items() if set(of) & set(models)]
-
-
-def _known(models: set[str]) -> list[str]:
-    """Those that still have a file."""
-    return [name for name in parameters.names("models") if name in models]
-
-
 def _of_file(model: str) -> dict[str, Any]:
-    return parameters.read_yaml(PARAMS / "models" / f"{model}.yaml")
+    """A model's file; nothing where it was deleted since the model ran."""
+    path = PARAMS / "models" / f"{model}.yaml"
+    return config.read_yaml(path) if path.is_file() else {}
 
 
-def _check_titles(complete: dict[str, list[dict[str, Any]]], others: set[str]) -> None:
-    """ParameterError for two models of one title, which no table or figure could tell apart.
+def _ensembles_of(models: list[str], finished: list[str]) -> list[str]:
+    """The finished ensembles, not selected themselves, with a member among the models."""
+    others = {model_of(run) for run in finished} - {*models}
+    return [name for name in sorted(others) if {*_of_file(name).get("members", [])} & {*models}]
 
-    `others` are those whose finished runs stay.
-    """
-    seen = {_of_file(name).get("title", name): name for name in _known(others)}
-    for name, (params, *_) in complete.items():
+
+def _check_titles(recipes: dict[str, list[dict[str, Any]]], others: set[str]) -> None:
+    """ParameterError for two models of one title, which no table or figure could tell apart."""
+    seen = {of["title"]: name for name in others if (of := _of_file(name))}
+    for name, (params, *_) in recipes.items():
         other = seen.setdefault(params["title"], name)
         if other != name:
             raise ParameterError(
@@ -221,12 +231,12 @@ def _check_titles(complete: dict[str, list[dict[str, Any]]], others: set[str]) -
 
 
 def _check_members(
-    complete: dict[str, list[dict[str, Any]]], finished: list[str], seeds: list[int]
+    recipes: dict[str, list[dict[str, Any]]], finished: list[str], seeds: list[int]
 ) -> None:
-    """ParameterError for an ensemble without two runs, finished or selected, of whole members."""
-    for params, *_ in complete.values():
+    """ParameterError for an ensemble without two runs of members that train on the same images."""
+    for params, *_ in recipes.values():
         members = params.get("members", ())
-        selected = [name for name in members if name in complete]
+        selected = [name for name in members if name in recipes]
         runs = {f"runs/{name}/seed_{seed}" for name in selected for seed in seeds}
         runs |= {run for run in finished if model_of(run) in members}
         if members and len(runs) < 2:
@@ -235,72 +245,98 @@ def _check_members(
                 f"{len(runs)}; run them first, or with it, with more --seeds"
             )
         for name in selected:
-            if complete[name][0]["training"]["train_limit"]:
+            if recipes[name][0]["training"]["train_limit"]:
                 raise ParameterError(
                     f"{params['id']}: the profile's train_limit cuts its member {name}, each seed "
                     "to other images; an ensemble needs members that train on the same ones"
                 )
 
 
-def _of_notebooks(
-    options: argparse.Namespace,
-    given: dict[str, Any],
-    source: str,
-    folder: Path,
-    profile_name: str,
-) -> dict[str, dict[str, Any]]:
-    """What every notebook is called with: the command line, over it the profile's own values."""
-    shared = {"study": str(folder)}
-    data = {**shared, "data": source}
-    if options.on_bad != "error":
-        data["on_bad"] = options.on_bad
-    if options.resize:
-        data["resize"] = True
-    votes = {"votes": str(_absolute(options.votes))} if options.votes else {}
-    profiled = {**data, "profile": profile_name}
-    of = {
-        "explore": {**data, **votes},
-        "train": profiled,
-        "classical": profiled,
-        "errors": {**data, **votes},
-        "network": {**data, **votes},
-        "report": shared,
-    }
-    notebooks = {**CHAPTERS, **MODEL_NOTEBOOKS}
-    return {name: of.get(name, data) | given.get(file, {}) for name, file in notebooks.items()}
-
-
-def _preprocess_content(given: dict[str, Any]) -> list[Any]:
-    """What the chapter on preprocessing depends on besides data and code."""
-    from fer_utils.base import DataError
-    from fer_utils.data import preprocess
-    from fer_utils.training import ablation
-
-    content: list[Any] = [parameters.model(ablation.MODEL)["training"]]
-    try:
-        model = preprocess.landmark_model(given.get("landmarks", ""))
-        content.append([str(model), model.stat().st_size])
-    except DataError:
-        content.append("no landmark model")
-    return [*content, _photo_content(given)]
-
-
-def _photo_content(given: dict[str, Any]) -> str:
-    """One hash of the photo's pixels; DataError for a wrong one, before anything runs."""
-    from fer_utils.data import preprocess
-
-    if not given.get("photo"):
-        return ""
-    return hashlib.sha256(preprocess.read_photo(given["photo"]).tobytes()).hexdigest()
-
-
-def _complete(name: str, profile_name: str) -> list[dict[str, Any]]:
-    """What a model will be run with, under each of its protocols."""
+def _recipes(model: str, profile: str) -> list[dict[str, Any]]:
+    """The complete parameters of a model, under each of its protocols."""
     from fer_utils.training import transfer
     from fer_utils.training.task import check_network
 
-    params = parameters.model(name, profile_name)
+    params = config.model(model, profile)
     check_network(params)
     if "builder" not in params:
         return [params]
-    return [transfer.settle(each) for each in parameters.protocols(name, profile_name)]
+    return [transfer.settle(each) for each in config.protocols(model, profile)]
+
+
+def _parameters(
+    options: argparse.Namespace, profile: dict[str, Any], data: str, folder: Path, name: str
+) -> dict[str, dict[str, Any]]:
+    """The parameters of each notebook: the command line, over it the profile's own values."""
+    shared: dict[str, Any] = {"study": str(folder), "data": data}
+    if options.on_bad != "error":
+        shared["on_bad"] = options.on_bad
+    if options.resize:
+        shared["resize"] = True
+    votes = {"votes": str(_absolute(options.votes))} if options.votes else {}
+    of: dict[str, dict[str, Any]] = {chapter: dict(shared) for chapter in CHAPTERS}
+    of |= {notebook: shared | {"profile": name} for notebook in MODEL_NOTEBOOKS.values()}
+    of["05_ensemble"] = dict(shared)
+    of["report"] = {"study": str(folder)}
+    for chapter in WITH_VOTES:
+        of[chapter] |= votes
+    notebooks = {notebook: key for key, notebook in CHAPTERS.items()}
+    for notebook, given in profile.get("notebooks", {}).items():
+        key = notebooks.get(notebook, notebook)
+        of[key] |= {name: _own_value(notebook, name, value) for name, value in given.items()}
+    return of
+
+
+def _own_value(notebook: str, key: str, value: Any) -> Any:
+    """A notebook's parameter in a profile; relative paths count from the working directory."""
+    if key not in FILES:
+        return value
+    if not isinstance(value, str):
+        raise ParameterError(
+            f"notebooks.{notebook}.{key} is {value!r} but must be a path, or empty"
+        )
+    return str(_absolute(value)) if value else ""
+
+
+def _shown(chapters: list[str], report: bool, folder: Path, models: set[str]) -> list[str]:
+    """The chapters on runs: those asked for, and with a report those that it already has."""
+    if not report:
+        return [name for name in ("compare", "errors", "network") if name in chapters]
+    there = {name for name in LATER if (folder / name / "notebook.ipynb").is_file()}
+    shown = [name for name in LATER if name in {*chapters, *there, "compare"} - {"report"}]
+    return [name for name in shown if name != "network" or {*OWN_NETWORKS} & models]
+
+
+def _chapter(name: str, values: dict[str, dict[str, Any]], runs: list[str] | None = None) -> Job:
+    notebook, priority = (FIRST | LATER)[name]
+    needs = [values[name][key] for key in FILES if values[name].get(key)]
+    if name == "preprocess":
+        needs += _landmarks(values[name].get("landmarks", ""))
+    elif name == "network":
+        needs.append(str(ROOT / "results" / "reference" / "trials.csv"))
+        runs = [run for run in runs or () if run.split("/")[1] in OWN_NETWORKS]
+    needs = [path for path in dict.fromkeys(needs) if Path(path).is_file()]
+    return Job(notebook, notebook, name, values[name], priority, [*needs, *(runs or ())])
+
+
+def _landmarks(path: str) -> list[str]:
+    """The landmark model that the chapter on preprocessing would find."""
+    from fer_utils.data import preprocess
+
+    with contextlib.suppress(DataError):
+        return [str(preprocess.landmark_model(path))]
+    return []
+
+
+def _of_run(
+    run: str, recipes: list[dict[str, Any]], values: dict[str, dict[str, Any]], records: list[str]
+) -> Job:
+    _, model, seed = Path(run).parts
+    notebook = next(name for key, name in MODEL_NOTEBOOKS.items() if key in recipes[0])
+    number = int(seed.removeprefix("seed_"))
+    parameters = values[notebook] | {"model": model, "seed": number}
+    name = f"{notebook} {model}" + (f" seed {number}" if notebook == "04_train" else "")
+    job = Job(name, notebook, run, parameters, 1, [], json.dumps(recipes, sort_keys=True))
+    if members := recipes[0].get("members"):
+        job.needs, job.priority = [each for each in records if model_of(each) in members], 0
+    return job

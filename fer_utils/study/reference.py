@@ -23,7 +23,7 @@ from fer_utils.runs.store import Run
 
 FOLDER = ROOT / "results" / "reference"
 INT8_RECORD = "export_int8.json"
-FILES = ("metrics.json", "history.csv")  # of a run; its other files are too large
+FILES = ("metrics.json", "history.csv")  # of a run; predictions are kept as float16
 OF_ALL_MODELS = (  # of all models of a study together
     "errors/mcnemar.csv", "errors/mcnemar_without_known.csv", "errors/reliability.svg",
     "errors/coverage.svg", "errors/robustness.svg",
@@ -86,6 +86,7 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
         place.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             shutil.copyfile(run.folder / name, place / name)
+        store.keep_predictions(run, place / "predictions.npz")
         if run.place == of_weights:
             committed.save(run, place)
         (place / INT8_RECORD).unlink(missing_ok=True)
@@ -163,49 +164,64 @@ def _of_first_seeds(runs: list[Run]) -> list[Run]:
     return [run for run in runs if run.metrics["seed"] == first[run.metrics["run_id"]]]
 
 
-def costs(runs: list[Run], folder: Path) -> dict[str, float]:
-    """Seconds to train each model, grid included, in all protocols of its first seed.
+def training_seconds(
+    recipes: dict[str, list[dict[str, Any]]], there: int = 28709, folder: Path = FOLDER
+) -> dict[str, float]:
+    """Seconds that each model would take to train on the reference's machine, for those it has.
 
-    Epochs times images at the speed of the folder's benchmark.csv, without the waits that are in
-    the seconds of early records; the record's seconds where a model has no speed there. Of
-    trainings on a processor; an ensemble's time is its members', and not here.
+    For each recipe: the images of an epoch times the epochs that the reference ran, both at most
+    what the recipe asks, at the speed of the folder's benchmark.csv. A model without a speed there
+    takes the seconds of its record, grid search included, if the recipe is not limited. `there`
+    is the number of Training images.
     """
     table = folder / "benchmark.csv"
-    measured = pd.read_csv(table).query("contender == 'study'") if table.is_file() else None
-    speeds = {} if measured is None else dict(measured.groupby("model")["images_per_second"].last())
+    if not (table.is_file() and (folder / "runs").is_dir()):
+        return {}
+    measured = pd.read_csv(table).query("contender == 'study'")
+    speeds = dict(measured.groupby("model")["images_per_second"].last())
     seconds: dict[str, float] = {}
-    for run in _of_first_seeds(runs):
-        name, timing = run.metrics["run_id"], run.metrics["timing"]
-        if "members" in run.metrics["model"] or run.metrics["environment"]["device"] != "cpu":
-            continue
-        spent = timing["training_seconds"] + timing["stages"].get("grid", 0)
-        if name in speeds:
-            history = run.history
-            spent = (history["images_per_second"] * history["seconds"]).sum() / speeds[name]
-        seconds[name] = seconds.get(name, 0) + spent
+    known = {(run.metrics["run_id"], run.metrics["protocol"]["name"]): run for run in read(folder)}
+    for name, protocols in recipes.items():
+        spent = 0.0
+        for params in protocols:
+            run, recipe = known.get((name, params["protocol"])), params["training"]
+            if run is None or run.metrics["environment"]["device"] != "cpu":
+                continue
+            if name in speeds:
+                history, limit = run.history, recipe["train_limit"] or there
+                images = (history["images_per_second"] * history["seconds"]).iloc[0]
+                epochs = min(len(history), recipe["epochs"])
+                spent += epochs * min(images, limit, there) / speeds[name]
+            elif not recipe.get("train_limit") and there >= 28_000:
+                timing = run.metrics["timing"]
+                spent += timing["training_seconds"] + timing["stages"].get("grid", 0)
+        if spent:
+            seconds[name] = spent
     return seconds
 
 
 def choose(names: list[str], data: dict[str, Any], folder: Path = FOLDER) -> list[str]:
-    """The models to check: those asked for, or the network that a processor trained soonest.
+    """The models to check: those asked for, or the network that is trained fastest.
 
     `data` is the provenance of the images at hand. ParameterError for a model that the reference
     does not have, or for other images than its own.
     """
     runs = read(folder)
-    seconds = costs([run for run in runs if run.metrics["model"]["epochs_run"]] or runs, folder)
     known = sorted({run.metrics["run_id"] for run in runs})
     for name in names:
         if name not in known:
             raise ParameterError(f"the reference has no run of {name}; it has {', '.join(known)}")
     made_on = runs[0].metrics["data"]
-    wanted = made_on["pixels_sha256"]
-    if data["pixels_sha256"] != wanted:
+    expected = made_on["pixels_sha256"]
+    if data["pixels_sha256"] != expected:
         raise ParameterError(
             f"{data['source']}: not the images of the reference (sha256 of all pixels "
-            f"{data['pixels_sha256'][:12]}..., the reference has {wanted[:12]}...); give the whole "
-            f"FER2013 as it was there, {made_on['kind']}: {made_on['source']}"
+            f"{data['pixels_sha256'][:12]}..., the reference has {expected[:12]}...); give the "
+            f"whole FER2013 as it was there, {made_on['kind']}: {made_on['source']}"
         )
+    networks = [run for run in runs if run.metrics["model"]["epochs_run"]]
+    recipes = {run.metrics["run_id"]: [run.metrics["params"]] for run in networks}
+    seconds = training_seconds(recipes, folder=folder)
     if not names and not seconds:
         raise ParameterError(
             f"--check-reference: name a model (--only); there are {', '.join(known)}"

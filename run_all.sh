@@ -16,6 +16,7 @@
 #
 # It uses the active Python environment, or your own .venv, if that has the packages, else makes
 # .venv from requirements.lock (with uv where it is installed, else with pip).
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # as in `sh run_all.sh`
 set -Eeuo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd) # paths on the command line stay as typed
 
@@ -43,6 +44,17 @@ make_environment() {
         echo "error: there is a .venv that run_all.sh did not make and that lacks packages;" \
             "install requirements.lock in it, or remove it" >&2
         exit 2
+    fi
+    if [ -x .venv/bin/python ]; then
+        added=$(.venv/bin/python - requirements.lock <<'EOF' || true
+import importlib.metadata, re, sys
+lock = set(re.findall(r"^([\w.-]+)==", open(sys.argv[1]).read().lower(), re.MULTILINE))
+names = {re.sub(r"[-_.]+", "-", each.name).lower() for each in importlib.metadata.distributions()}
+print(*sorted(names - lock - {"pip", "setuptools", "wheel", "fer-utils"}))
+EOF
+)
+        echo "environment  requirements.lock has changed, .venv is made again" \
+            "${added:+(without what you added to it: $added)}"
     fi
     rm -rf .venv
     mkdir .venv
@@ -80,6 +92,10 @@ if [ -z "$python" ]; then
     export PATH=$root/.venv/bin:$PATH
 fi
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+# Snakemake, Matplotlib and Jupyter need a home folder that they can write to
+if [ ! -w "${HOME:-/nonexistent}" ]; then
+    HOME=$(mktemp -d) && export HOME
+fi
 # notebooks side by side share a GPU: none reserves all of its memory
 export TF_FORCE_GPU_ALLOW_GROWTH=${TF_FORCE_GPU_ALLOW_GROWTH:-true}
 export XLA_PYTHON_CLIENT_PREALLOCATE=${XLA_PYTHON_CLIENT_PREALLOCATE:-false}

@@ -171,8 +171,9 @@ class Run:
                 raise ResultError(
                     f"{self.place}: no predictions of '{split}'; there are {', '.join(known)}"
                 )
-            found = {kind: arrays[f"{split}/{kind}"] for kind in ("labels", "index")}
-            return {"probabilities": arrays[f"{split}/probabilities"].astype("float32"), **found}
+            kinds = ("probabilities", "labels", "index")
+            found = {kind: arrays[f"{split}/{kind}"] for kind in kinds}
+        return found | {"probabilities": found["probabilities"].astype("float32")}
 
 
 def run_folder(study: str | Path, model: str, seed: int, protocol: str = "official") -> Path:

@@ -1,11 +1,11 @@
 # The study as a graph: one rule for each notebook of the table that fer_utils/study/plan.py makes.
 # `run_all.sh` calls it with the study's folder as working directory and the table as configuration.
+# There .project is a link to the project, so that no name of the user's folders is part of a rule.
 import json
 import shlex
 from pathlib import Path
 
-ROOT = Path(workflow.basedir)
-PACKAGE = ROOT / "fer_utils"
+PROJECT = Path(".project")
 PYTHON = shlex.quote(config["python"]).replace("{", "{{").replace("}", "}}")
 EXECUTE = (
     f"{PYTHON} -m fer_utils.study.execute {{input.notebook:q}} {{output.notebook:q}}"
@@ -14,8 +14,8 @@ EXECUTE = (
 
 
 def plain(value):
-    """A value in which braces, as of a path, are no wildcards."""
-    return lambda wildcards: value
+    """A parameter in which braces, as of a path, are no wildcards."""
+    return lambda wildcards: json.dumps(value)
 
 
 def files(*rooms):
@@ -24,8 +24,9 @@ def files(*rooms):
 
 
 # a change in the package runs the notebooks again; they present the runs that are up to date
-CODE = files(*(room for room in PACKAGE.iterdir() if room.name not in ("study", "extras", "report")))
-CODE += sorted(map(str, PACKAGE.glob("*.py")))
+ROOMS = [room for room in (PROJECT / "fer_utils").iterdir() if room.is_dir()]
+CODE = files(*(room for room in ROOMS if room.name not in ("study", "extras", "report")))
+CODE += sorted(map(str, (PROJECT / "fer_utils").glob("*.py")))
 
 
 rule all:
@@ -34,27 +35,27 @@ rule all:
 
 
 for job in config["jobs"]:
-    report = job["folder"] == "report"
+    is_report = job["folder"] == "report"
 
     rule:
         name:
             job["folder"].replace("/", "_")
         input:
-            notebook=plain(str(ROOT / "notebooks" / f"{job['notebook']}.ipynb")),
-            code=plain(CODE + files(PACKAGE / "report") * report),
-            needs=plain(job["needs"]),
+            notebook=str(PROJECT / "notebooks" / f"{job['notebook']}.ipynb"),
+            code=CODE + files(PROJECT / "fer_utils" / "report") * is_report,
+            needs=job["needs"],
         output:
             # a run's other files are not listed: Snakemake removes the outputs of a failed job, and
             # a trained network must outlive a figure that fails
             notebook=update(job["output"]),
-            **({"html": update("report.html")} if report else {}),
+            **({"html": update("report.html")} if is_report else {}),
         params:
             name=job["name"],
             failed=f"failed/{job['folder'].removeprefix('runs/').replace('/', '_')}.ipynb",
-            parameters=plain(json.dumps(job["parameters"])),
-            depends=plain(json.dumps([job["depends"], config["content"]])),
+            parameters=plain(job["parameters"]),
+            depends=plain([job["depends"], config["content"]]),
         priority: job["priority"]
         message:
             f"notebook {job['name']}"
         shell:
-            EXECUTE + (f" && {PYTHON} -m fer_utils.report ." if report else "")
+            EXECUTE + (f" && {PYTHON} -m fer_utils.report ." if is_report else "")

@@ -113,7 +113,7 @@ def test_paths_count_from_the_working_directory(asked, tmp_path, monkeypatch):
     given = {errors: {"photo": "me.png"}, "02_preprocess": {"landmarks": "68.dat"}}
     study = asked("--results", "mine", notebooks=given)
     assert job(study, "errors").parameters["photo"] == str(tmp_path / "me.png")
-    assert str(tmp_path / "me.png") in job(study, "errors").needs
+    assert str(tmp_path / "me.png") in job(study, "errors").depends
     assert job(study, "preprocess").parameters["landmarks"] == str(tmp_path / "68.dat")
     assert study.folder == tmp_path / "mine" / "mine"
     with pytest.raises(ParameterError, match="01_explore.votes is True but must be a"):

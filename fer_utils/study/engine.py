@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from fer_utils.base import ROOT, StudyError
-from fer_utils.study.plan import Study
+from fer_utils.study.plan import PROJECT, Study
 
 STATUS = {  # Snakemake's words for a file that is not up to date
     "missing": "to do",
@@ -37,6 +37,10 @@ class Engine:
         self.study, self.lock = study, lock
         self.log = study.folder / "snakemake.log"
         self.configuration = study.folder / "study.json"
+        link = study.folder / PROJECT
+        if not link.exists() or link.resolve() != ROOT:
+            link.unlink(missing_ok=True)
+            link.symlink_to(ROOT)
         config = study.configuration() | {"content": content, "python": sys.executable}
         self.configuration.write_text(json.dumps(config, indent=1), encoding="utf-8")
         self.command = [
@@ -61,7 +65,7 @@ class Engine:
         )  # fmt: skip
         if done.returncode:
             self.log.write_text(done.stdout + done.stderr, encoding="utf-8")
-            raise StudyError(f"Snakemake failed: {self._last_lines(1)}; its output is {self.log}")
+            raise StudyError(f"Snakemake failed: {self._last_lines(2)}; its output is {self.log}")
         start = done.stdout.index("output_file")
         rows = csv.DictReader(done.stdout[start:].splitlines(), delimiter="\t")
         pending = {
@@ -116,4 +120,5 @@ class Engine:
 
     def _last_lines(self, count: int) -> str:
         lines = Path(self.log).read_text(encoding="utf-8").strip().splitlines()
+        lines = [line for line in lines if line.strip() not in ("", "None")]
         return "\n".join(line[:500] for line in lines[-count:])

@@ -66,7 +66,7 @@ def run(
     import papermill
 
     check(notebook, values)
-    notebook, output, failed = Path(notebook), Path(output), Path(failed)
+    notebook, output, failed = Path(notebook).resolve(), Path(output), Path(failed)
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
-import json
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +24,8 @@ MODEL_NOTEBOOKS = {"builder": "04_train", "pipeline": "05_classical", "members":
 OWN_NETWORKS = ("fer_net", "fer_net_large", "fer_net_ensemble")  # of the chapter `network`
 FILES = ("photo", "landmarks", "votes")  # the parameters of notebooks that are paths
 WITH_VOTES = ("explore", "errors", "network")
+TRIALS = ROOT / "results" / "reference" / "trials.csv"
+PROJECT = ".project"  # the link to the project in a study's folder
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Job:
     folder: str  # of its output, relative to the study
     parameters: dict[str, Any]
     priority: int = 0
-    needs: list[str] = field(default_factory=list)  # files; relative ones are the study's
+    needs: list[str] = field(default_factory=list)  # files, relative to the study
     depends: Any = None  # what else makes it run again when it changes
 
     @property
@@ -309,14 +310,17 @@ def _shown(chapters: list[str], report: bool, folder: Path, models: set[str]) ->
 
 def _chapter(name: str, values: dict[str, dict[str, Any]], runs: list[str] | None = None) -> Job:
     notebook, priority = (FIRST | LATER)[name]
-    needs = [values[name][key] for key in FILES if values[name].get(key)]
+    job = Job(notebook, notebook, name, values[name], priority, [*(runs or ())])
+    files = [values[name][key] for key in FILES if values[name].get(key)]
     if name == "preprocess":
-        needs += _landmarks(values[name].get("landmarks", ""))
+        files += _landmarks(values[name].get("landmarks", ""))
     elif name == "network":
-        needs.append(str(ROOT / "results" / "reference" / "trials.csv"))
-        runs = [run for run in runs or () if run.split("/")[1] in OWN_NETWORKS]
-    needs = [path for path in dict.fromkeys(needs) if Path(path).is_file()]
-    return Job(notebook, notebook, name, values[name], priority, [*needs, *(runs or ())])
+        job.needs = [run for run in job.needs if run.split("/")[1] in OWN_NETWORKS]
+        if TRIALS.is_file():
+            job.needs.append(f"{PROJECT}/{TRIALS.relative_to(ROOT)}")
+    there = [path for path in dict.fromkeys(files) if Path(path).is_file()]
+    job.depends = {path: Path(path).stat().st_mtime_ns for path in there}
+    return job
 
 
 def _landmarks(path: str) -> list[str]:
@@ -336,7 +340,7 @@ def _of_run(
     number = int(seed.removeprefix("seed_"))
     parameters = values[notebook] | {"model": model, "seed": number}
     name = f"{notebook} {model}" + (f" seed {number}" if notebook == "04_train" else "")
-    job = Job(name, notebook, run, parameters, 1, [], json.dumps(recipes, sort_keys=True))
+    job = Job(name, notebook, run, parameters, 1, [], recipes)
     if members := recipes[0].get("members"):
         job.needs, job.priority = [each for each in records if model_of(each) in members], 0
     return job

@@ -73,6 +73,16 @@ def test_numbers_are_those_of_the_records(tmp_path):
     assert float(render(tmp_path, both)) == 0
 
 
+def test_every_figure_of_the_field_links_to_what_shows_it():
+    for row in documents.Records().rows("field"):
+        parts = row["evidence"].split()
+        assert (
+            parts
+            and all("://" in part for part in parts)
+            or re.fullmatch("[0-9a-f]{40}", row["commit"])
+        ), row["system"]
+
+
 def test_a_verdict_has_the_direction_of_the_measurement():
     row = {"verdict": "worse", "measure": "loss", "measured": 1.13, "claimed": 1.01}
     assert documents._holds(row) == "higher"

@@ -27,6 +27,7 @@ PAGES = {  # template: rendered file
     "README.md.j2": "README.md",
     "results.md.j2": "docs/results.md",
     "machines.md.j2": "docs/machines.md",
+    "field.md.j2": "docs/field.md",
     "reference.md.j2": "results/reference/README.md",
 }
 HEAD = (

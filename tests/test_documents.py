@@ -11,6 +11,8 @@ pytestmark = pytest.mark.skipif(
     not (reference.FOLDER / "comparison.csv").is_file(), reason="no records in this checkout"
 )
 
+PARTS = ("recall", "precision")
+
 
 def render(folder, text):
     (folder / "README.md.j2").write_text(text)
@@ -71,6 +73,25 @@ def test_numbers_are_those_of_the_records(tmp_path):
     )
     both = "{{ pair('Deep CNN', 'HOG + SVM').value + pair('HOG + SVM', 'Deep CNN').value }}"
     assert float(render(tmp_path, both)) == 0
+
+
+def test_classes_are_those_of_the_record():
+    rows, run = documents.Records().classes("fer_net"), documents.Records().run("fer_net")
+    assert sum(row["support"] for row in rows) == run["n"]
+    right = sum(row["recall"] * row["support"] for row in rows)
+    assert right / run["n"] == pytest.approx(run["accuracy"])
+    assert all(row[f"{of}_low"] < row[of] < row[f"{of}_high"] for row in rows for of in PARTS)
+    assert all(row["mistaken_for"] != row["name"] for row in rows)
+
+
+def test_every_figure_of_the_field_links_to_what_shows_it():
+    for row in documents.Records().rows("field"):
+        parts = row["evidence"].split()
+        assert (
+            parts
+            and all("://" in part for part in parts)
+            or re.fullmatch("[0-9a-f]{40}", row["commit"])
+        ), row["system"]
 
 
 def test_a_verdict_has_the_direction_of_the_measurement():

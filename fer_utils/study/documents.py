@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 
+from fer_utils import scores
 from fer_utils.base import ROOT, ResultError, write_text
 from fer_utils.config import model, names, standard_models
 from fer_utils.runs import claims
@@ -27,6 +29,9 @@ PAGES = {  # template: rendered file
     "README.md.j2": "README.md",
     "results.md.j2": "docs/results.md",
     "machines.md.j2": "docs/machines.md",
+    "field.md.j2": "docs/field.md",
+    "MODEL_CARD.md.j2": "docs/MODEL_CARD.md",
+    "DATA_CARD.md.j2": "docs/DATA_CARD.md",
     "reference.md.j2": "results/reference/README.md",
 }
 HEAD = (
@@ -74,6 +79,19 @@ class Records:
         place = self.run(run_id, protocol, seed)["folder"]
         (run,) = [run for run in self._runs if run.place == place]
         return run.metrics | {"history": run.history.to_dict("records")}
+
+    def classes(self, run_id: str, split: str = "PrivateTest") -> list[Row]:
+        """Recall and precision of each class with Wilson's intervals, F1, most frequent mistake."""
+        score, rows = self.record(run_id)["scores"][split], []
+        counts, names = np.array(score["confusion"]), list(score["per_class"])
+        for i, (name, values) in enumerate(score["per_class"].items()):
+            row = {"name": name, **values}
+            for share, n in (("recall", counts[i].sum()), ("precision", counts[:, i].sum())):
+                low, high = scores.accuracy_interval(int(counts[i, i]), int(n))
+                row |= {f"{share}_low": low, f"{share}_high": high}
+            wrong = np.where(np.arange(len(names)) == i, -1, counts[i])
+            rows.append(row | {"mistaken_for": names[wrong.argmax()], "mistakes": wrong.max()})
+        return rows
 
     def readings(self) -> list[Row]:
         """The metrics.json of each run in results/reference/readings, with its folder's `name`."""

@@ -164,11 +164,6 @@ class Classical(File):
     training: Grid
 
 
-class Ensemble(File):
-    protocol: Literal["official"]
-    members: Names
-
-
 class Profile(Strict):
     description: str
     data: str | None = None
@@ -328,20 +323,10 @@ def model(
     text = str(source)
     path = Path(text) if text.endswith((".yaml", ".yml")) else _named("models", "model", text)
     content = read_yaml(path)
-    kind = Classical if "pipeline" in content else Ensemble if "members" in content else Network
+    kind = Classical if "pipeline" in content else Network
     validate(content, kind, str(path))
     if content["id"] != path.stem:
         raise ParameterError(f"{path}: `id` is '{content['id']}' but must be the file's name")
-    if kind is Ensemble:  # whatever the profile: its members are what is cut
-        if profile_name and content["id"] in profile(profile_name).get("per_model", {}):
-            raise ParameterError(f"profile {profile_name}: per_model.{content['id']}: an ensemble "
-                                 "has no limits of its own; give them to its members")  # fmt: skip
-        for member in content["members"]:
-            of = read_yaml(_named("models", f"member in {path.name}", member))
-            if "builder" not in of or "classes" in of:
-                raise ParameterError(f"{path}: `members`: {member} is no network of all classes")
-        settled = {"keep_best": "last", "train_limit": None}
-        return content | {"training": settled, "paper_protocol": content["protocol"]}
     _check_recipe(content, str(path))
     result = content
     if kind is Network:
@@ -395,6 +380,5 @@ def protocols(
         model(source, profile_name, protocol, **training) for protocol in ("official", "paper")
     )
     if "builder" not in common:
-        notebook = "05_classical" if "pipeline" in common else "05_ensemble"
-        raise ParameterError(f"{common['id']} is no network; {notebook} runs it")
+        raise ParameterError(f"{common['id']} is not a network; 05_classical runs it")
     return [common] if own["protocol"] == "official" else [common, own]

@@ -242,7 +242,6 @@ def test_a_key_twice_in_an_entry_of_a_list_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("line", "name", "told"),
     [
-        ("per_model: {fer_net_ensemble: {epochs: 9}}", "fer_net_ensemble", "no limits of its own"),
         ("per_model: {hog_svm: {options: {size: 9}}}", "hog_svm", "`options` are a network's"),
         ("notebooks: {4_train: {}}", "basic_cnn", "did you mean 04_train"),
         ("seeds: [4294967296]", "basic_cnn", "`seeds`: 4294967296; .* to 4294967295"),

@@ -61,21 +61,6 @@ def test_recipes_are_written_once_and_read_by_the_run(asked, tmp_path):
     assert study.recipes["basic_cnn"] == [common, own]
 
 
-def test_a_finished_ensemble_follows_its_members(asked, tmp_path):
-    for seed in (0, 1):
-        make_run(tmp_path / "mine", "fer_net", seed=seed)
-    ensemble = make_run(tmp_path / "mine", "basic_cnn", seed=0)
-    ensemble.folder.parent.rename(tmp_path / "mine" / "runs" / "fer_net_ensemble")
-    study = asked("--only", "fer_net", seeds=[0])  # seed 1 was trained without the study
-    needs = job(study, "runs/fer_net_ensemble/seed_0").needs
-    assert sorted(needs) == ["runs/fer_net/seed_0/notebook.ipynb",
-                             "runs/fer_net/seed_1/metrics.json"]  # fmt: skip
-    assert [*asked("--only", "pca_knn").recipes] == ["pca_knn"]
-    cut = asked("--only", "fer_net", training={"train_limit": 50})  # it can't be made of these
-    assert [*cut.recipes] == ["fer_net"]
-    assert "runs/fer_net_ensemble/seed_0/metrics.json" in job(cut, "compare").needs
-
-
 def test_two_models_of_one_title_are_refused(asked, monkeypatch, tmp_path):
     one, recipes = config.model("basic_cnn")["title"], plan._recipes
     monkeypatch.setattr(

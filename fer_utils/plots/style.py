@@ -39,7 +39,6 @@ MODEL_COLOURS = {
     "hog_svm": "#555555",
     "fer_net": "#882255",
     "fer_net_large": "#AA4499",
-    "fer_net_ensemble": "#661100",
 }
 
 

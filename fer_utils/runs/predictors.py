@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fer_utils.base import ResultError
-from fer_utils.runs.store import Run, read_run
+from fer_utils.runs.store import Run
 
 if TYPE_CHECKING:
     import keras
@@ -22,22 +22,7 @@ def predictor(run: Run) -> Callable[[np.ndarray], np.ndarray]:
         import joblib
 
         return joblib.load(run.folder / "model.joblib").predict
-    if run.metrics["model"].get("members"):
-        parts = [predictor(member) for member in members(run)]
-        return lambda images: np.mean([predict(images) for predict in parts], axis=0)
     return of_network(network(run))
-
-
-def members(run: Run) -> list[Run]:
-    """The runs that an ensemble averages; ResultError if one was trained again since."""
-    told, study = run.metrics["model"]["members"], run.folder.resolve().parents[2]
-    runs = [read_run(study / place) for place in told]
-    if any(member.metrics["timing"]["finished_at"] != told[member.place] for member in runs):
-        raise ResultError(
-            f"{run.folder}: its members were trained again since; --only "
-            f"{run.metrics['run_id']} averages them anew"
-        )
-    return runs
 
 
 def network(run: Run) -> keras.Model:

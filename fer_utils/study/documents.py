@@ -101,6 +101,11 @@ class Records:
             for path in sorted(top.rglob("metrics.json"))
         ]
 
+    def mean(self, name: str) -> Row:
+        """The metrics.json of the mean of several runs' predictions, in results/reference/means."""
+        path = self.folder / "means" / name / "metrics.json"
+        return json.loads(path.read_text("utf-8"))
+
     def seeds(self, run_id: str, column: str = "accuracy", protocol: str = "official") -> Row:
         """A column's values by seed, and their count, mean, lowest and highest."""
         protocol = self.run(run_id, protocol)["protocol"]

@@ -20,8 +20,8 @@ FIRST = {"explore": ("01_explore", 3), "preprocess": ("02_preprocess", 3),
 LATER = {"compare": ("06_compare", 0), "errors": ("07_errors", 0), "network": ("09_fer_net", 0),
          "report": ("report", 0)}  # fmt: skip
 CHAPTERS = {name: notebook for name, (notebook, _) in (FIRST | LATER).items()}
-MODEL_NOTEBOOKS = {"builder": "04_train", "pipeline": "05_classical", "members": "05_ensemble"}
-OWN_NETWORKS = ("fer_net", "fer_net_large", "fer_net_ensemble")  # of the chapter `network`
+MODEL_NOTEBOOKS = {"builder": "04_train", "pipeline": "05_classical"}
+OWN_NETWORKS = ("fer_net", "fer_net_large")  # of the chapter `network`
 FILES = ("photo", "landmarks", "votes")  # the parameters of notebooks that are paths
 WITH_VOTES = ("explore", "errors", "network")
 TRIALS = ROOT / "results" / "reference" / "trials.csv"
@@ -88,12 +88,6 @@ def study(options: argparse.Namespace) -> Study:
     finished = [str(path.parent.relative_to(folder)) for path in found]
     models, chapters = _selection(options, profile, data, folder, finished)
     recipes = {model: _recipes(model, name) for model in models}
-    _check_members(recipes, finished, profile["seeds"])
-    for model in _ensembles_of(models, finished):  # a finished one follows its members
-        more = recipes | {model: _recipes(model, name)}
-        with contextlib.suppress(ParameterError):  # or stays what it is
-            _check_members(more, finished, profile["seeds"])
-            recipes = more
     runs = [
         f"runs/{model}/seed_{seed}"
         for model, (recipe, *_) in recipes.items()
@@ -108,7 +102,7 @@ def study(options: argparse.Namespace) -> Study:
     values = _parameters(options, profile, data, folder, name)
     jobs = [_chapter(each, values) for each in FIRST if each in chapters]
     records = [f"{run}/notebook.ipynb" for run in runs] + [f"{run}/metrics.json" for run in kept]
-    jobs += [_of_run(run, recipes[model_of(run)], values, records) for run in runs]
+    jobs += [_of_run(run, recipes[model_of(run)], values) for run in runs]
     shown = _shown(chapters, with_report, folder, {model_of(run) for run in runs + kept})
     jobs += [_chapter(each, values, records) for each in shown]
     if with_report:
@@ -214,12 +208,6 @@ def _of_file(model: str) -> dict[str, Any]:
     return config.read_yaml(path) if path.is_file() else {}
 
 
-def _ensembles_of(models: list[str], finished: list[str]) -> list[str]:
-    """The finished ensembles, not selected themselves, with a member among the models."""
-    others = {model_of(run) for run in finished} - {*models}
-    return [name for name in sorted(others) if {*_of_file(name).get("members", [])} & {*models}]
-
-
 def _check_titles(recipes: dict[str, list[dict[str, Any]]], others: set[str]) -> None:
     """ParameterError for two models of one title, which no table or figure could tell apart."""
     seen = {of["title"]: name for name in others if (of := _of_file(name))}
@@ -229,28 +217,6 @@ def _check_titles(recipes: dict[str, list[dict[str, Any]]], others: set[str]) ->
             raise ParameterError(
                 f"params/models/{name}.yaml: `title` is '{params['title']}', which {other} has too"
             )
-
-
-def _check_members(
-    recipes: dict[str, list[dict[str, Any]]], finished: list[str], seeds: list[int]
-) -> None:
-    """ParameterError for an ensemble without two runs of members that train on the same images."""
-    for params, *_ in recipes.values():
-        members = params.get("members", ())
-        selected = [name for name in members if name in recipes]
-        runs = {f"runs/{name}/seed_{seed}" for name in selected for seed in seeds}
-        runs |= {run for run in finished if model_of(run) in members}
-        if members and len(runs) < 2:
-            raise ParameterError(
-                f"{params['id']} needs two or more runs of {' or '.join(members)}, there would be "
-                f"{len(runs)}; run them first, or with it, with more --seeds"
-            )
-        for name in selected:
-            if recipes[name][0]["training"]["train_limit"]:
-                raise ParameterError(
-                    f"{params['id']}: the profile's train_limit cuts its member {name}, each seed "
-                    "to other images; an ensemble needs members that train on the same ones"
-                )
 
 
 def _recipes(model: str, profile: str) -> list[dict[str, Any]]:
@@ -277,7 +243,6 @@ def _parameters(
     votes = {"votes": str(_absolute(options.votes))} if options.votes else {}
     of: dict[str, dict[str, Any]] = {chapter: dict(shared) for chapter in CHAPTERS}
     of |= {notebook: shared | {"profile": name} for notebook in MODEL_NOTEBOOKS.values()}
-    of["05_ensemble"] = dict(shared)
     of["report"] = {"study": str(folder)}
     for chapter in WITH_VOTES:
         of[chapter] |= votes
@@ -332,15 +297,10 @@ def _landmarks(path: str) -> list[str]:
     return []
 
 
-def _of_run(
-    run: str, recipes: list[dict[str, Any]], values: dict[str, dict[str, Any]], records: list[str]
-) -> Job:
+def _of_run(run: str, recipes: list[dict[str, Any]], values: dict[str, dict[str, Any]]) -> Job:
     _, model, seed = Path(run).parts
     notebook = next(name for key, name in MODEL_NOTEBOOKS.items() if key in recipes[0])
     number = int(seed.removeprefix("seed_"))
     parameters = values[notebook] | {"model": model, "seed": number}
     name = f"{notebook} {model}" + (f" seed {number}" if notebook == "04_train" else "")
-    job = Job(name, notebook, run, parameters, 1, [], recipes)
-    if members := recipes[0].get("members"):
-        job.needs, job.priority = [each for each in records if model_of(each) in members], 0
-    return job
+    return Job(name, notebook, run, parameters, 1, [], recipes)

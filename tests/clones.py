@@ -65,7 +65,8 @@ class Clone:
         """The notebooks that would run now."""
         lines = self.run("--dry-run", *more).stdout.splitlines()
         start = next(i for i, line in enumerate(lines) if " would run" in line)
-        return {re.split(r"\s{2,}", line.strip())[0] for line in lines[start + 1 :]}
+        end = next((i for i, line in enumerate(lines) if i > start and not line), len(lines))
+        return {re.split(r"\s{2,}", line.strip())[0] for line in lines[start + 1 : end]}
 
     def touch(self, name):
         time.sleep(0.02)

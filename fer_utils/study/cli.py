@@ -167,7 +167,7 @@ def show_plan(due: dict[str, str], seconds: dict[str, float], study: plan.Study)
         print(f"\ntraining takes about {duration(total)} at the speed of the reference's machine "
               "(results/reference)")  # fmt: skip
     free = shutil.disk_usage(next(p for p in study.folder.parents if p.exists())).free
-    print(f"free disk {free / 1e9:.0f} GB; report {study.folder / 'report.html'}")
+    print(f"\nfree disk {free / 1e9:.0f} GB; report {study.folder / 'report.html'}")
 
 
 def _count(due: dict[str, str]) -> str:

@@ -51,11 +51,6 @@ SHARES = ("accuracy", "recall", "confused", "f1", "macro_f1", "training_accuracy
 VERDICT_COLOURS = {"reproduced": "#009E73", "better": "#0072B2", "worse": "#D55E00"}
 
 
-PART_COLOURS = (
-    "#56B4E9", "#E69F00", "#F0E442", "#CC79A7", "#009E73", "#0072B2", "#D55E00", "#882255",
-)  # fmt: skip
-
-
 def use_style() -> None:
     """Give this session's figures the look of the study."""
     plt.style.use(Path(__file__).with_name("matplotlibrc"))

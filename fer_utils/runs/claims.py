@@ -115,7 +115,7 @@ def _row(content: Paper, claim: Claim, known: Any, readings: tuple[Path, ...]) -
     except ValueError as error:  # the two models of an order share no test images
         return row | {"reason": str(error)}
     if found:
-        row |= _numbers(claim, found) | {"reason": _told(found)}
+        row |= _numbers(claim, found) | {"reason": _told(claim, found)}
         row["folder"] = " and ".join(run.place for pair in seeds.values() for run in pair)
     if why:
         return row | {"reason": "; ".join(filter(None, [row.get("reason"), why]))}
@@ -230,10 +230,14 @@ def _numbers(claim: Claim, found: dict[int, Found]) -> dict[str, Any]:
     return {"measured": value, "low": low, "high": high, "found": words}
 
 
-def _told(found: dict[int, Found]) -> str:
-    """What was counted in the first seed, and each seed's value where there are several."""
+def _told(claim: Claim, found: dict[int, Found]) -> str:
+    """What was counted in the first seed, each seed's value, and whether an order is uncertain."""
     first, *others = found
-    if not others:
-        return found[first].what
-    values = ", ".join(f"{each.value:.3g}" for each in found.values())
-    return f"{found[first].what} (seed {first}); seeds {', '.join(map(str, found))}: {values}"
+    told = found[first].what
+    if others:
+        values = ", ".join(f"{each.value:.3g}" for each in found.values())
+        told += f" (seed {first}); seeds {', '.join(map(str, found))}: {values}"
+    in_points = MEASURES[claim.measure].unit == "points"
+    if in_points and any(each.low < 0 < each.high for each in found.values()):
+        told += "; the 95 % interval includes 0"
+    return told

@@ -56,11 +56,6 @@ VERDICT_COLOURS = {
 }  # fmt: skip
 
 
-PART_COLOURS = (
-    "#56B4E9", "#E69F00", "#F0E442", "#CC79A7", "#009E73", "#0072B2", "#D55E00", "#882255",
-)  # fmt: skip
-
-
 def use_style() -> None:
     """Give this session's figures the look of the study."""
     plt.style.use(Path(__file__).with_name("matplotlibrc"))

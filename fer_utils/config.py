@@ -212,8 +212,8 @@ def _explain(error: dict[str, Any], kind: type[Strict]) -> str:
 
 
 def _keys(kind: Any, path: list[str]) -> list[str]:
-    """The keys of the section at a path of nested models and mappings."""
-    for part in path:
+    """The keys of the section at a path of nested models, mappings and lists."""
+    for part in (part for part in path if not part.isdigit()):
         if getattr(kind, "__origin__", None) is dict:
             kind = kind.__args__[1]
             continue

@@ -33,3 +33,4 @@ from fer_utils.plots.style import (
     picture,
     use_style,
 )
+from fer_utils.plots.verdicts import claims

@@ -12,20 +12,23 @@ from typing import Any
 
 from fer_utils import config
 from fer_utils.base import PARAMS, ROOT, DataError, ParameterError
-from fer_utils.runs import committed
+from fer_utils.runs import claims, committed
 
-# chapter: its notebook and priority; the later ones show finished runs
+# chapter: its notebook and priority; the later ones show finished runs, and each paper has a
+# chapter of its own, executed by one notebook
 FIRST = {"explore": ("01_explore", 3), "preprocess": ("02_preprocess", 3),
          "balance": ("03_balance", 2)}  # fmt: skip
 LATER = {"compare": ("06_compare", 0), "errors": ("07_errors", 0), "network": ("09_fer_net", 0),
          "report": ("report", 0)}  # fmt: skip
 CHAPTERS = {name: notebook for name, (notebook, _) in (FIRST | LATER).items()}
 MODEL_NOTEBOOKS = {"builder": "04_train", "pipeline": "05_classical"}
+PAPER = "06_paper"
 OWN_NETWORKS = ("fer_net", "fer_net_large")  # of the chapter `network`
 FILES = ("photo", "landmarks", "votes")  # the parameters of notebooks that are paths
 WITH_VOTES = ("explore", "errors", "network")
 TRIALS = ROOT / "results" / "reference" / "trials.csv"
 PROJECT = ".project"  # the link to the project in a study's folder
+CLAIMS = [f"{PROJECT}/params/papers/{path.name}" for path in sorted(PARAMS.glob("papers/*.yaml"))]
 
 
 @dataclass
@@ -81,8 +84,6 @@ def study(options: argparse.Namespace) -> Study:
     data = _source(options, profile, name)
     folder = _absolute(options.results) if options.results else ROOT / "results"
     folder /= "check" if options.check_reference else Path(name).stem
-    from fer_utils.runs import claims
-
     claims.read()  # a wrong one stops the study here, not after the training
     found = sorted(folder.glob("runs/*/seed_*/metrics.json"))
     finished = [str(path.parent.relative_to(folder)) for path in found]
@@ -111,7 +112,7 @@ def study(options: argparse.Namespace) -> Study:
         places = {*there, *(job.folder for job in jobs)} - {*runs}
         report.needs += [f"{place}/notebook.ipynb" for place in sorted(places)]
         jobs.append(report)
-    targets = [f"{chapter}/notebook.ipynb" for chapter in chapters]
+    targets = [job.output for job in jobs if job.folder not in runs]
     targets += [f"{run}/notebook.ipynb" for run in runs]
     return Study(
         profile=name,
@@ -123,6 +124,10 @@ def study(options: argparse.Namespace) -> Study:
         jobs=jobs,
         targets=["report.html"] if with_report else targets,
     )
+
+
+def _papers() -> list[str]:
+    return claims.papers() if (ROOT / "notebooks" / f"{PAPER}.ipynb").is_file() else []
 
 
 def _profile(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
@@ -164,13 +169,16 @@ def _selection(
 ) -> tuple[list[str], list[str]]:
     """The models and chapters to run; `finished` are the runs that the study's folder has."""
     models = profile.get("models") or config.standard_models()
-    chapters = list(CHAPTERS)
+    chapters = [*CHAPTERS, *_papers()]
     if options.only:
-        known = [*config.names("models"), *CHAPTERS]
+        known = [*config.names("models"), *chapters]
         for name in options.only:
             _check_known(name, known)
-        models = [name for name in config.names("models") if name in options.only]
-        chapters = [name for name in CHAPTERS if name in options.only]
+        chapters = [name for name in chapters if name in options.only]
+        asked = {*options.only}
+        for name in set(_papers()) & asked:  # a paper's chapter shows its own networks
+            asked |= {*claims.needs(name)}
+        models = [name for name in config.names("models") if name in asked]
     about_runs = {"compare", "errors", "report"} & set(chapters)
     if about_runs == {"errors"} and not data.startswith("synthetic") and committed.available():
         about_runs = set()  # it shows the committed network
@@ -193,7 +201,7 @@ def _check_known(name: str, known: list[str]) -> None:
     if "," in name:
         hint = "separate names with spaces, without commas; "
     raise ParameterError(
-        f"--only: unknown model or chapter '{name}'; {hint}known are {', '.join(known)}"
+        f"--only: unknown model, chapter or paper '{name}'; {hint}known are {', '.join(known)}"
     )
 
 
@@ -243,6 +251,7 @@ def _parameters(
     votes = {"votes": str(_absolute(options.votes))} if options.votes else {}
     of: dict[str, dict[str, Any]] = {chapter: dict(shared) for chapter in CHAPTERS}
     of |= {notebook: shared | {"profile": name} for notebook in MODEL_NOTEBOOKS.values()}
+    of[PAPER] = dict(shared)
     of["report"] = {"study": str(folder)}
     for chapter in WITH_VOTES:
         of[chapter] |= votes
@@ -266,16 +275,28 @@ def _own_value(notebook: str, key: str, value: Any) -> Any:
 
 def _shown(chapters: list[str], report: bool, folder: Path, models: set[str]) -> list[str]:
     """The chapters on runs: those asked for, and with a report those that it already has."""
+    later = [*_papers(), *(name for name in LATER if name != "report")]
     if not report:
-        return [name for name in ("compare", "errors", "network") if name in chapters]
-    there = {name for name in LATER if (folder / name / "notebook.ipynb").is_file()}
-    shown = [name for name in LATER if name in {*chapters, *there, "compare"} - {"report"}]
+        return [name for name in later if name in chapters]
+    there = [name for name in later if (folder / _place(name) / "notebook.ipynb").is_file()]
+    shown = [name for name in later if name in {*chapters, *there, "compare"}]
     return [name for name in shown if name != "network" or {*OWN_NETWORKS} & models]
 
 
+def _place(chapter: str) -> str:
+    """The folder of a chapter in a study."""
+    return chapter if chapter in CHAPTERS else f"papers/{chapter}"
+
+
 def _chapter(name: str, values: dict[str, dict[str, Any]], runs: list[str] | None = None) -> Job:
+    if name not in CHAPTERS:
+        needs = [run for run in runs or () if model_of(run) in claims.needs(name)]
+        given = values[PAPER] | {"paper": name}
+        return Job(f"{PAPER} {name}", PAPER, _place(name), given, 0, [*needs, *CLAIMS])
     notebook, priority = (FIRST | LATER)[name]
     job = Job(notebook, notebook, name, values[name], priority, [*(runs or ())])
+    if name in ("compare", "report"):
+        job.needs += CLAIMS
     files = [values[name][key] for key in FILES if values[name].get(key)]
     if name == "preprocess":
         files += _landmarks(values[name].get("landmarks", ""))
@@ -303,4 +324,6 @@ def _of_run(run: str, recipes: list[dict[str, Any]], values: dict[str, dict[str,
     number = int(seed.removeprefix("seed_"))
     parameters = values[notebook] | {"model": model, "seed": number}
     name = f"{notebook} {model}" + (f" seed {number}" if notebook == "04_train" else "")
-    return Job(name, notebook, run, parameters, 1, [], recipes)
+    return Job(
+        name, notebook, run, parameters, 1, [*CLAIMS] if notebook == "04_train" else [], recipes
+    )

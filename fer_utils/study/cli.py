@@ -313,11 +313,11 @@ def show_data(config: dict[str, Any], options: argparse.Namespace) -> bool:
         chosen = params.get("classes")
         part = datasets.select_classes(dataset, chosen) if chosen else dataset
         datasets.split(part, params["protocol"])
-    source, bad = dataset.provenance["source"], dataset.provenance.get("bad_count", 0)
+    bad = dataset.provenance.get("bad_count", 0)
     if dataset.provenance["kind"] == "npz":
         bad = 0  # they were left out of what was saved
     note = " (synthetic faces, not FER2013)" if dataset.provenance.get("synthetic") else ""
-    print(f"data     {source}: {len(dataset):,} images{note}, read in {time.time() - start:.1f} s")
+    print(f"data     {datasets.overview(dataset)}{note}; read in {time.time() - start:.1f} s")
     config["content"] = dataset.provenance["sha256"]
     of_chapter = {name: given.get("votes") for name, given in config["parameters"].items()}
     content = {votes: _votes(dataset, votes) for votes in {*of_chapter.values()} if votes}

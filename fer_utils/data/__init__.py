@@ -7,10 +7,11 @@ from fer_utils.data.dataset import (
     content_sha256,
     describe,
     load,
+    overview,
     pixels_sha256,
     select_classes,
     split,  # fmt: skip
 )
 
 __all__ = ["EMOTIONS", "PROTOCOLS", "USAGES", "DataError", "Dataset", "content_sha256"]
-__all__ += ["describe", "load", "pixels_sha256", "select_classes", "split"]
+__all__ += ["describe", "load", "overview", "pixels_sha256", "select_classes", "split"]

@@ -15,8 +15,9 @@ import numpy as np
 
 from fer_utils.base import EMOTIONS, SIDE, USAGES, DataError, StudyError, replacing, write_text
 from fer_utils.data import readers
+from fer_utils.data.rows import label_of
 
-LOADER_VERSION = 2  # part of the cache's key: raise it whenever the same file gives other arrays
+LOADER_VERSION = 3  # part of the cache's key: raise it whenever the same file gives other arrays
 PROTOCOLS = ("official", "publictest", "holdout", "kaggle", "pooled")
 KAGGLE = "msambare/fer2013"
 ARRAYS = ("images", "labels", "usage", "names")
@@ -65,10 +66,10 @@ def load(
 ) -> Dataset:
     """FER2013 from "synthetic[:n=5000,seed=0]", "kaggle[:owner/name]" or a path.
 
-    A path leads to fer2013.csv, icml_face_data.csv, a zip, class folders or a saved .npz. The
-    first bad row or image raises DataError; on_bad="skip" leaves such out and lists them in
-    provenance. resize=True scales images that are not 48x48. With `cache`, what was parsed is kept
-    under $FER_CACHE, $XDG_CACHE_HOME/fer-study or ~/.cache/fer-study, keyed by the file's bytes.
+    A path leads to a table, class folders, an archive of these, or a saved .npz. The first bad row
+    or image raises DataError; on_bad="skip" leaves such out and lists them in provenance.
+    resize=True scales images that are not 48x48. With `cache`, what was parsed is kept in
+    `cache_folder()`, keyed by the file's bytes.
     """
     if on_bad not in ("error", "skip"):
         raise DataError(f"on_bad is {on_bad!r}; it is 'error' or 'skip'")
@@ -152,22 +153,18 @@ def _read_npz(path: Path) -> Dataset:
         images, labels, usage, names = arrays.values()
         classes, n = provenance.get("classes", EMOTIONS), len(labels)
         rules = {
-            "images are not uint8 (n, 48, 48)": images.dtype == np.uint8
-            and images.shape == (n, SIDE, SIDE),
-            "its provenance does not name emotions": 0 < len(set(classes)) == len(classes)
-            and set(classes) <= set(EMOTIONS),
-            f"labels are not whole numbers from 0 to {len(classes) - 1}": labels.dtype.kind in "iu"
+            "images": images.dtype == np.uint8 and images.shape == (n, SIDE, SIDE),
+            "classes": 0 < len(set(classes)) == len(classes) and set(classes) <= set(EMOTIONS),
+            "labels": labels.dtype.kind in "iu"
             and 0 <= labels.min() <= labels.max() < len(classes),
-            f"usage is not one of {', '.join(USAGES)}": usage.shape == (n,)
-            and np.isin(usage, USAGES).all(),
-            "names are not one text for every image": names.dtype.kind == "U"
-            and names.shape == (n,),
+            "usage": usage.shape == (n,) and np.isin(usage, USAGES).all(),
+            "names": names.dtype.kind == "U" and names.shape == (n,),
         }
+        wrong = ", ".join(name for name, right in rules.items() if not right)
     except Exception as error:  # numpy's reader of damaged headers raises a dozen kinds
-        rules = {f"not an .npz of the arrays {', '.join(ARRAYS)} ({str(error)[:80]})": False}
-    for fault, right in rules.items():
-        if not right:
-            raise DataError(f"{path.name}: {fault}; write it with Dataset.save")
+        wrong = str(error)[:80]
+    if wrong:
+        raise DataError(f"{path.name}: no saved Dataset ({wrong}); write it with Dataset.save")
     return Dataset(**arrays | {"labels": labels.astype(np.uint8)}, provenance=provenance)
 
 
@@ -252,6 +249,17 @@ def describe(dataset: Dataset):
     return table
 
 
+def overview(dataset: Dataset) -> str:
+    """One line: source, images, splits and classes with counts, where the splits come from."""
+    table, source = describe(dataset), dataset.provenance
+    splits, classes = table.loc["total"], table["total"]
+    counts = ", ".join(f"{name} {n:,}" for name, n in splits.items() if n and name != "total")
+    counts += "; " + ", ".join(f"{name} {n:,}" for name, n in classes.items() if name != "total")
+    origin = source.get("split", "official")
+    origin = "" if origin == "official" else f"; splits by {origin}"
+    return f"{source.get('source')}: {len(dataset):,} images; {counts}{origin}"
+
+
 # classes and splits
 
 
@@ -259,7 +267,7 @@ def select_classes(dataset: Dataset, classes: list[str] | tuple[str, ...]) -> Da
     """Only these emotions (any spelling of a folder), labels renumbered in the order given."""
     wanted = []
     for name in [classes] if isinstance(classes, str) else classes:
-        label = readers.EMOTION_FOLDERS.get(str(name).strip().lower())
+        label = label_of(str(name))
         if label is None or EMOTIONS[label] not in dataset.classes:
             raise DataError(f"unknown class {name!r}; the data has {', '.join(dataset.classes)}")
         if EMOTIONS[label] in wanted:

@@ -126,8 +126,7 @@ def load(study: plan.Study, options: argparse.Namespace) -> Any:
         data.split(part, params["protocol"])
     found = dataset.provenance
     note = " (synthetic faces, not FER2013)" if found.get("synthetic") else ""
-    print(f"data     {found['source']}: {len(dataset):,} images{note}, "
-          f"read in {time.time() - start:.1f} s")  # fmt: skip
+    print(f"data     {data.overview(dataset)}{note}; read in {time.time() - start:.1f} s")
     bad = 0 if found["kind"] == "npz" else found.get("bad_count", 0)
     if bad:
         print(f"bad      rows or images: {bad:,}")

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from runs import make_run
 
-from fer_utils import config as parameters
-from fer_utils import data as datasets
-from fer_utils import training
+from fer_utils import config, data, training
 from fer_utils.base import ParameterError, ResultError
 from fer_utils.runs import predictors, store, tables
 from fer_utils.training import ensemble
@@ -17,20 +15,20 @@ from fer_utils.training.task import Task
 
 @pytest.fixture(scope="module")
 def dataset():
-    return datasets.load("synthetic:n=400,seed=1")
+    return data.load("synthetic:n=400,seed=1")
 
 
 @pytest.fixture(scope="module")
 def study(dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     for seed in (0, 1):
-        params = parameters.model("fer_net", None, epochs=1, precision="float32")
+        params = config.model("fer_net", None, epochs=1, precision="float32")
         params["options"] = {"filters": [4, 4]}
         training.run(params, dataset, folder, seed, say=lambda line: None)
     return folder
 
 
-PARAMS = parameters.model("fer_net_ensemble")
+PARAMS = config.model("fer_net_ensemble")
 
 
 def test_probabilities_are_the_mean_of_the_members(study, dataset):
@@ -117,4 +115,4 @@ def test_members_are_networks_of_all_classes(tmp_path, member, told):
         f"{{id: mine, title: Mine, paper: mine, protocol: official, members: [{member}]}}"
     )
     with pytest.raises(ParameterError, match=told):
-        parameters.model(path)
+        config.model(path)

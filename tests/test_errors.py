@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from runs import make_run
 
-from fer_utils import data as datasets
+from fer_utils import data
 from fer_utils.analysis import errors, explain
 from fer_utils.base import ResultError
 from fer_utils.plots import errors as error_plots
@@ -41,7 +41,7 @@ def test_drawn_images_meet_the_condition_by_class_and_seed():
 
 
 def test_confused_pairs_are_counted_for_each_model(runs):
-    table = errors.confused(errors.tested(runs), list(datasets.EMOTIONS))
+    table = errors.confused(errors.tested(runs), list(data.EMOTIONS))
     assert (table["label"] != table["predicted"]).all()
     # the helper's wrong answers are the next class: 15 of 60 for the one model, 30 for the other
     assert table["Deep CNN"].sum() == 15 and table["Basic CNN"].sum() == 30
@@ -140,12 +140,12 @@ def test_figures_hold_what_they_are_given():
     images = rng.integers(0, 256, (3, 48, 48)).astype(np.uint8)
     probabilities = rng.dirichlet(np.ones(7), 3)
     labels = np.array([0, 3, 6])
-    drawn = error_plots.right_answers(images, labels, probabilities, datasets.EMOTIONS)
+    drawn = error_plots.right_answers(images, labels, probabilities, data.EMOTIONS)
     bars = [axis for axis in drawn.axes if len(axis.patches) == 7]
     assert [bar.get_width() for bar in bars[1].patches] == pytest.approx(probabilities[1])
     photo = error_plots.photo_faces(
         np.zeros((100, 200), np.uint8), np.array([[10, 10, 40, 40]]), probabilities[:1],
-        datasets.EMOTIONS,
+        data.EMOTIONS,
     )  # fmt: skip
     widths = [bar.get_width() for bar in photo.axes[1].patches]
     assert widths == pytest.approx(probabilities[0])

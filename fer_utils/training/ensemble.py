@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_utils import config as parameters
+from fer_utils import config
 from fer_utils.base import ResultError
 from fer_utils.data import Dataset
 from fer_utils.runs import store
 from fer_utils.runs.store import NOTEBOOK_STUDY, VIEWS
-from fer_utils.training.task import Task
+from fer_utils.training.task import NO_EPOCHS, Task
 
 
 def members(params: dict[str, Any], dataset: Dataset, study: str | Path) -> list[store.Run]:
@@ -22,20 +22,11 @@ def members(params: dict[str, Any], dataset: Dataset, study: str | Path) -> list
     Those of the common protocol on these images in this order; ResultError if there are fewer than
     two. In the folder of notebooks that are opened by themselves two short ones are made instead.
     """
-    names, data = params["members"], Task(params, dataset, 0).identity["data"]
-
-    def finished() -> list[store.Run]:
-        return [
-            run
-            for run in store.finished_runs(study, names)
-            if run.metrics["protocol"]["name"] == "official"
-            and run.metrics["data"]["content_sha256"] == data
-        ]
-
-    found = finished()
+    names, task = params["members"], Task(params, dataset, 0)
+    found = task.networks(study, names)
     if len(found) < 2 and store.study_folder(study) == store.study_folder(NOTEBOOK_STUDY):
         _examples(names[0], dataset, study)
-        found = finished()
+        found = task.networks(study, names)
     if len(found) < 2:
         raise ResultError(
             f"{params['id']} needs two or more finished runs of {' or '.join(names)} on these "
@@ -48,8 +39,8 @@ def _examples(name: str, dataset: Dataset, study: str | Path) -> None:
     from fer_utils import training
 
     print(f"no two finished runs here: two of {name} are trained briefly, to have some")
-    slim = {"filters": [8, 16]} if parameters.model(name)["builder"] == "fer_net" else None
-    thin = parameters.model(name, options=slim, epochs=1)
+    slim = {"filters": [8, 16]} if config.model(name)["builder"] == "fer_net" else None
+    thin = config.model(name, options=slim, epochs=1)
     for seed in (0, 1):
         training.run(thin, dataset, study, seed)
 
@@ -59,27 +50,23 @@ def run(params: dict[str, Any], dataset: Dataset, study: str | Path, seed: int =
 
     ResultError if there are too few members or if they were not trained on the same images.
     """
-    found = members(params, dataset, study)
-    task = Task(params, dataset, seed)
+    found, task = members(params, dataset, study), Task(params, dataset, seed)
     splits = list(dict.fromkeys(task.names.values()))
-    views = [name + VIEWS for name in splits]
     counts = {run.metrics["model"].get("views") for run in found}
     several = len(counts) == 1 and None not in counts  # the same number of views of every member
     if several:
+        views = [name + VIEWS for name in splits]
         splits += [name for name in views if all(name in run.metrics["scores"] for run in found)]
     predictions = {name: _mean(name, found) for name in splits}
-    folder = store.run_folder(study, params["id"], seed)
     timing = [run.metrics["timing"] for run in found]
     engine = found[0].metrics["environment"]
     metrics = task.record(
         predictions,
-        model={
-            **({"views": counts.pop()} if several else {}),
+        model=NO_EPOCHS
+        | ({"views": counts.pop()} if several else {})
+        | {
             "members": {run.place: run.metrics["timing"]["finished_at"] for run in found},
             "parameters": sum(run.metrics["model"]["parameters"] for run in found),
-            "epochs_run": None,
-            "best_epoch": None,
-            "stopped_early": False,
         },
         timing={
             "training_seconds": round(sum(each["training_seconds"] for each in timing), 3),
@@ -88,20 +75,19 @@ def run(params: dict[str, Any], dataset: Dataset, study: str | Path, seed: int =
         },
         engine={key: engine[key] for key in ("backend", "precision", "device")},
     )
-    chosen_by = {run.metrics["protocol"]["selected_on"] for run in found}
-    chosen_by = " and ".join(sorted(rule for rule in chosen_by if not rule.startswith("nothing")))
+    rules = {run.metrics["protocol"]["selected_on"] for run in found}
+    chosen_by = " and ".join(sorted(rule for rule in rules if not rule.startswith("nothing")))
     metrics["protocol"]["selected_on"] = (
         f"{chosen_by}, of members" if chosen_by else "nothing, every member counts"
     )
     validation = metrics["protocol"]["validation"]
-    rows = [
-        {
-            "member": run.label,
-            "accuracy": run.metrics["scores"][validation]["accuracy"],
-            "accuracy_views": run.metrics["scores"].get(validation + VIEWS, {}).get("accuracy"),
-        }
-        for run in found
-    ]
+    scores = [run.metrics["scores"] for run in found]
+    rows = {
+        "member": [run.label for run in found],
+        "accuracy": [of[validation]["accuracy"] for of in scores],
+        "accuracy_views": [of.get(validation + VIEWS, {}).get("accuracy") for of in scores],
+    }
+    folder = store.run_folder(study, params["id"], seed)
     with store.locked(folder):
         return store.write_run(folder, metrics, pd.DataFrame(rows), predictions)
 

@@ -88,6 +88,7 @@ class Augmentation(Strict):
         Discriminator(lambda value: "list" if isinstance(value, list) else "number"),
     ] = 0
     horizontal_flip: bool = False
+    vertical_flip: bool = False
     brightness: BelowOne = 0  # share either way
     contrast: BelowOne = 0
     erasing: Share = 0  # share of the images that lose a rectangle

@@ -26,7 +26,7 @@ def expected(image, matrix):
 def warped(image, **values):
     from keras import ops
 
-    names = ("rotation", "shift_x", "shift_y", "shear", "zoom_x", "zoom_y", "flip")
+    names = ("rotation", "shift_x", "shift_y", "shear", "zoom_x", "zoom_y", "flip_x", "flip_y")
     neutral = dict.fromkeys(names, 0.0) | {"zoom_x": 1.0, "zoom_y": 1.0} | values
     transforms = augment.matrices(*(np.array([neutral[name]], np.float32) for name in names))
     output = ops.image.affine_transform(
@@ -66,7 +66,9 @@ def shift(x, y):
 def test_warp_equals_scipy_pixel_for_pixel(face, values, matrix):
     np.testing.assert_allclose(warped(face, **values), expected(face, matrix), atol=2e-3)
     mirrored = expected(face, matrix)[:, ::-1]
-    np.testing.assert_allclose(warped(face, **values, flip=1), mirrored, atol=2e-3)
+    np.testing.assert_allclose(warped(face, **values, flip_x=1), mirrored, atol=2e-3)
+    upside_down = expected(face, matrix)[::-1]
+    np.testing.assert_allclose(warped(face, **values, flip_y=1), upside_down, atol=2e-3)
 
 
 def test_nothing_changes_outside_training(face):
@@ -85,14 +87,15 @@ def test_shift_stays_within_its_range_and_reaches_it(face):
     np.testing.assert_allclose(np.array(layer(column, training=True)), column, atol=1e-3)
 
 
-def test_flip_is_half_of_the_time(face):
-    layer = augment.layer(horizontal_flip=True, seed=2)
+@pytest.mark.parametrize("flip", ["horizontal", "vertical"])
+def test_flip_is_half_of_the_time(face, flip):
+    layer = augment.layer(**{f"{flip}_flip": True}, seed=2)
     batch = np.repeat(face[None, ..., None], 600, axis=0)
-    flipped = [
-        not np.allclose(image, face, atol=0.01)
-        for image in np.array(layer(batch, training=True))[..., 0]
-    ]
+    other = face[:, ::-1] if flip == "horizontal" else face[::-1]
+    images = np.array(layer(batch, training=True))[..., 0]
+    flipped = [np.allclose(image, other, atol=0.01) for image in images]
     assert 0.43 < np.mean(flipped) < 0.57
+    assert all(np.allclose(image, face, atol=0.01) for image in images[~np.array(flipped)])
 
 
 def test_zoom_may_be_two_factors(face):

@@ -4,8 +4,7 @@ import joblib
 import numpy as np
 import pytest
 
-from fer_utils import config as parameters
-from fer_utils import data as datasets
+from fer_utils import config, data
 from fer_utils.base import ParameterError
 from fer_utils.runs import predictors, store, tables
 from fer_utils.training import classical
@@ -18,11 +17,11 @@ GRIDS = {
 
 @pytest.fixture(scope="module")
 def dataset():
-    return datasets.load("synthetic:n=900,seed=1")
+    return data.load("synthetic:n=900,seed=1")
 
 
 def params(name):
-    complete = parameters.model(name, None, train_limit=500, grid_limit=300)
+    complete = config.model(name, None, train_limit=500, grid_limit=300)
     complete["training"]["grid"] = GRIDS[name]
     return complete
 
@@ -106,7 +105,7 @@ def test_finished_run_is_presented_and_the_same_seed_gives_the_same_scores(
 
 def test_a_network_is_not_taken_for_a_pipeline_nor_the_other_way_round(tmp_path):
     with pytest.raises(ParameterError, match="pca_knn is no network; 05_classical"):
-        parameters.protocols("pca_knn")
+        config.protocols("pca_knn")
 
 
 def test_more_components_than_images_are_one_message(dataset, tmp_path):

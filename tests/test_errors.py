@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from runs import make_run
 
-from fer_utils import data as datasets
+from fer_utils import data
 from fer_utils.analysis import errors, explain
 from fer_utils.base import ResultError
 from fer_utils.runs import store, tables
@@ -40,7 +40,7 @@ def test_drawn_images_meet_the_condition_by_class_and_seed():
 
 
 def test_confused_pairs_are_counted_for_each_model(runs):
-    table = errors.confused(errors.tested(runs), list(datasets.EMOTIONS))
+    table = errors.confused(errors.tested(runs), list(data.EMOTIONS))
     assert (table["label"] != table["predicted"]).all()
     # the helper's wrong answers are the next class: 15 of 60 for the one model, 30 for the other
     assert table["Deep CNN"].sum() == 15 and table["Basic CNN"].sum() == 30

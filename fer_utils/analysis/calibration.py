@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from fer_utils.scores import accuracy_interval, calibration_error, nll
+from fer_utils.scores import SCORE, accuracy, calibration_error, nll
 
 COLDEST, HOTTEST = 0.05, 20.0  # where the temperature is looked for
 # A softmax in float32 gives 0 only below this, so a 0 hides a logit at most this high.
@@ -46,30 +46,19 @@ def scaled(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def calibration(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> pd.DataFrame:
-    """One row per bin of confidence that holds images: the reliability diagram (Guo et al. 2017).
+    """One row per bin of confidence that has images: the reliability diagram (Guo et al. 2017).
 
-    The bins are equally wide and those of `evaluation.calibration_error`. Columns: low and high
+    The bins are equally wide and those of `scores.calibration_error`. Columns: low and high
     (edges), n, confidence (mean), accuracy, accuracy_low, accuracy_high (95 % Wilson).
     """
     confidence, correct = _confidence(labels, probabilities)
     which = np.clip((confidence * bins).astype(int), 0, bins - 1)
-    n = np.bincount(which, minlength=bins)
-    filled = np.flatnonzero(n)
-    n = n[filled]
-    right = np.bincount(which, weights=correct, minlength=bins)[filled].astype(int)
-    intervals = [accuracy_interval(int(k), int(of)) for k, of in zip(right, n, strict=True)]
-    low, high = np.array(intervals, float).reshape(-1, 2).T
-    return pd.DataFrame(
-        {
-            "low": filled / bins,
-            "high": (filled + 1) / bins,
-            "n": n,
-            "confidence": np.bincount(which, weights=confidence, minlength=bins)[filled] / n,
-            "accuracy": right / n,
-            "accuracy_low": low,
-            "accuracy_high": high,
-        }
-    )
+    rows = []
+    for place in np.unique(which):
+        of = which == place
+        n, *score = accuracy(correct[of]).values()
+        rows.append((place / bins, (place + 1) / bins, n, confidence[of].mean(), *score))
+    return pd.DataFrame(rows, columns=["low", "high", "n", "confidence", *SCORE[1:]])
 
 
 def coverage(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
@@ -104,18 +93,14 @@ def before_after(
     class of probability 0 there are no logits to scale, as of a vote among neighbours, and the row
     after is NaN.
     """
-    labels, probabilities = test
     no_softmax = (validation[1] == 0).any(axis=1).mean() > 0.05
-    fitted = float("nan") if no_softmax else temperature(*validation)
+    temperatures = {"before": 1.0} | ({} if no_softmax else {"after": temperature(*validation)})
     rows = {}
-    for name, value in (("before", 1.0), ("after", fitted)):
-        if np.isnan(value):
-            rows[name] = dict.fromkeys(("temperature", "ece", "nll"), value)
-            continue
-        after = scaled(probabilities, value)
-        ece = calibration_error(*_confidence(labels, after))
-        rows[name] = {"temperature": value, "ece": ece, "nll": nll(labels, after)}
-    return pd.DataFrame.from_dict(rows, orient="index")
+    for name, fitted in temperatures.items():
+        after = scaled(test[1], fitted)
+        rows[name] = fitted, calibration_error(*_confidence(test[0], after)), nll(test[0], after)
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["temperature", "ece", "nll"])
+    return table.reindex(["before", "after"])
 
 
 def _logits(probabilities: np.ndarray) -> np.ndarray:

@@ -11,9 +11,7 @@ import pandas as pd
 from fer_utils.data import preprocess
 from fer_utils.runs import claims, store
 from fer_utils.runs.store import VIEWS, Run
-from fer_utils.scores import accuracy_interval
-
-SCORE = ("n", "accuracy", "accuracy_low", "accuracy_high")
+from fer_utils.scores import SCORE, accuracy
 
 
 @dataclass(frozen=True)
@@ -47,21 +45,15 @@ def tested(runs: list[Run], role: str = "test") -> Tested:
     """
     best, _ = store.best_run(runs)
     protocol = best.metrics["protocol"]
-    validation, split = protocol["validation"], protocol[role]
-    of_best = best.predictions(split)
+    split, of_best = protocol[role], best.predictions(protocol[role])
     chosen: dict[str, Run] = {}
     for run in sorted(runs, key=lambda run: run.metrics["seed"]):
         same = all(run.metrics["protocol"][key] == protocol[key] for key in ("name", "classes"))
         if same and np.array_equal(run.predictions(split)["index"], of_best["index"]):
             chosen.setdefault(run.metrics["run_id"], run)
-    order = sorted(chosen, key=lambda id: -chosen[id].metrics["scores"][validation]["accuracy"])
-    chosen = {name: chosen[name] for name in order}
-    return Tested(
-        chosen,
-        of_best["labels"],
-        of_best["index"],
-        {name: run.predictions(split)["probabilities"] for name, run in chosen.items()},
-    )
+    best_first = sorted(chosen.items(), key=lambda item: -item[1].validation["accuracy"])
+    probabilities = {name: run.predictions(split)["probabilities"] for name, run in best_first}
+    return Tested(dict(best_first), of_best["labels"], of_best["index"], probabilities)
 
 
 def drawn(condition: np.ndarray, labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
@@ -77,21 +69,19 @@ def confused(tested: Tested, classes: list[str], most: int = 10) -> pd.DataFrame
     `of` is how many images have the label. The counts are of images with that label that a model
     gives the other class.
     """
-    size = len(classes)
-    cells = {
-        name: np.bincount(tested.labels * size + predicted, minlength=size**2)
+    from sklearn.metrics import confusion_matrix
+
+    counts = {
+        tested.names[name]: confusion_matrix(tested.labels, predicted, labels=range(len(classes)))
         for name, predicted in tested.predictions.items()
     }
-    table = pd.DataFrame(cells).rename(columns=tested.names)
-    label, predicted = np.divmod(np.arange(size**2), size)
-    of = np.bincount(tested.labels, minlength=size)[label]
+    label, predicted = np.nonzero(~np.eye(len(classes), dtype=bool))
+    table = pd.DataFrame({name: cells[label, predicted] for name, cells in counts.items()})
+    order = table.sum(axis=1).sort_values(ascending=False, kind="stable").index[:most]
     table.insert(0, "label", np.array(classes)[label])
     table.insert(1, "predicted", np.array(classes)[predicted])
-    table.insert(2, "of", of)
-    table = table[label != predicted]
-    total = table[list(tested.names.values())].sum(axis=1)
-    order = total.sort_values(ascending=False, kind="stable").index
-    return table.loc[order[:most]].reset_index(drop=True)
+    table.insert(2, "of", np.bincount(tested.labels, minlength=len(classes))[label])
+    return table.loc[order].reset_index(drop=True)
 
 
 def by_fifth(properties: pd.DataFrame, correct: np.ndarray) -> pd.DataFrame:
@@ -102,20 +92,16 @@ def by_fifth(properties: pd.DataFrame, correct: np.ndarray) -> pd.DataFrame:
     """
     rows = []
     for name, values in properties.items():
-        known = np.flatnonzero(values.notna())
-        order = known[np.argsort(values.to_numpy()[known], kind="stable")]
-        for part, places in enumerate(np.array_split(order, 5), 1):
+        ascending = values.reset_index(drop=True).dropna().sort_values(kind="stable").index
+        for part, places in enumerate(np.array_split(ascending, 5), 1):
             if len(places):
-                right, n = int(correct[places].sum()), len(places)
-                rows.append((name, part, n, right / n, *accuracy_interval(right, n)))
-    return pd.DataFrame(
-        rows, columns=["property", "part", "n", "accuracy", "accuracy_low", "accuracy_high"]
-    )
+                rows.append({"property": name, "part": part} | accuracy(correct[places]))
+    return pd.DataFrame(rows, columns=["property", "part", *SCORE])
 
 
 def by_views(runs: list[Run]) -> pd.DataFrame:
     """Accuracy of runs on what they are selected and tested on, from one view and, where that was
-    scored, from several; all images, and without those that are known from Training.
+    scored, from several; all images, and without those that also occur in Training.
 
     Columns: model, split, views, images, n, accuracy, accuracy_low, accuracy_high.
     """
@@ -126,10 +112,8 @@ def by_views(runs: list[Run]) -> pd.DataFrame:
             for views, suffix in ((1, ""), (run.metrics["model"].get("views"), VIEWS)):
                 for images, part in (("all", ""), ("without known", "_not_in_training")):
                     if score := scores.get(split + suffix + part):
-                        of = {key: score[key] for key in SCORE}
-                        told = {"split": split, "views": views, "images": images}
-                        rows.append({"model": run.label, **told, **of})
-    return pd.DataFrame(rows)
+                        rows.append((run.label, split, views, images, *(score[k] for k in SCORE)))
+    return pd.DataFrame(rows, columns=["model", "split", "views", "images", *SCORE])
 
 
 def over_seeds(runs: list[Run]) -> pd.DataFrame:
@@ -139,8 +123,7 @@ def over_seeds(runs: list[Run]) -> pd.DataFrame:
     """
     rows = pd.concat([by_views([run]).assign(model=run.metrics["params"]["title"]) for run in runs])
     groups = rows.groupby(["model", "split", "views", "images"], sort=False)["accuracy"]
-    spread = groups.agg(["count", "mean", "std", "min", "max"]).reset_index()
-    return spread[spread["count"] > 1]
+    return groups.agg(["count", "mean", "std", "min", "max"]).query("count > 1").reset_index()
 
 
 def more_views(
@@ -166,8 +149,7 @@ def more_views(
         if len(places) > 2:
             places += [half + place for place in places]
         right = seen[places].mean(axis=0).argmax(axis=1) == labels
-        interval = accuracy_interval(int(right.sum()), len(labels))
         gain = claims.difference(pd.Series(right), pd.Series(single))
-        rows.append((kind, len(places), right.mean(), *interval, *gain))
-    columns = "kind views accuracy accuracy_low accuracy_high gain gain_low gain_high".split()
-    return pd.DataFrame(rows, columns=columns)
+        gains = dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True))
+        rows.append({"kind": kind, "views": len(places)} | accuracy(right) | gains)
+    return pd.DataFrame(rows).drop(columns="n")

@@ -17,14 +17,9 @@ def mapped_layers(network: Any, most: int = 8) -> list[str]:
     kinds = {layer.name: type(layer).__name__ for layer in network.layers}
     if "Conv2D" not in kinds.values():
         return []
-    names = [
-        layer.name
-        for layer in network.layers
-        if kinds[layer.name] in ("Conv2D", "MaxPooling2D") and len(layer.output.shape) == 4
-    ]
-    if len(names) <= most:
-        return names
-    return [names[i] for i in np.linspace(0, len(names) - 1, most).round().astype(int)]
+    names = [name for name, kind in kinds.items() if kind in ("Conv2D", "MaxPooling2D")]
+    chosen = np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int)
+    return [names[i] for i in chosen]
 
 
 def feature_maps(network: Any, image: np.ndarray, layers: list[str]) -> dict[str, np.ndarray]:
@@ -35,11 +30,9 @@ def feature_maps(network: Any, image: np.ndarray, layers: list[str]) -> dict[str
     import keras
 
     devices.quiet()
-    outputs = [network.get_layer(name).output for name in layers]
-    probe = keras.Model(network.inputs, outputs)
+    probe = keras.Model(network.inputs, [network.get_layer(name).output for name in layers])
     maps = probe.predict_on_batch(image[None, ..., None])
-    maps = maps if isinstance(maps, list) else [maps]
-    return dict(zip(layers, (found[0] for found in maps), strict=True))
+    return {name: found[0] for name, found in zip(layers, maps, strict=True)}
 
 
 def first_filters(network: Any) -> np.ndarray:
@@ -50,9 +43,7 @@ def first_filters(network: Any) -> np.ndarray:
     found = [layer for layer in network.layers if type(layer).__name__ == "Conv2D"]
     if not found:
         raise ValueError(f"{network.name} has no layer of kind Conv2D")
-    first = found[0]
-    kernel = np.asarray(first.get_weights()[0])
-    return kernel.mean(axis=2).transpose(2, 0, 1)
+    return np.asarray(found[0].get_weights()[0]).mean(axis=2).transpose(2, 0, 1)
 
 
 def grad_cam(network: Any, images: np.ndarray, classes: np.ndarray) -> np.ndarray:

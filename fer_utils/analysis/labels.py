@@ -8,7 +8,7 @@ import pandas as pd
 from fer_utils.base import EMOTIONS, DataError
 from fer_utils.data import Dataset
 from fer_utils.data.votes import VOTE_COLUMNS
-from fer_utils.scores import accuracy_interval
+from fer_utils.scores import SCORE, accuracy
 
 
 def predicted_labels(dataset: Dataset, votes: np.ndarray) -> dict[str, np.ndarray]:
@@ -56,8 +56,6 @@ def yardstick(dataset: Dataset, votes: np.ndarray, runs: list) -> pd.DataFrame:
             labels[of["index"]] = of["probabilities"].argmax(axis=1)
             found[run.label] = labels[part]
         for name, labels in found.items():
-            right = int((labels == dataset.labels[part]).sum())
-            score = [right / len(part), *accuracy_interval(right, len(part))]
-            rows.append([split, name, len(part), *score])
-    columns = ["split", "predictor", "n", "accuracy", "accuracy_low", "accuracy_high"]
-    return pd.DataFrame(rows, columns=columns)
+            score = accuracy(labels == dataset.labels[part])
+            rows.append({"split": split, "predictor": name} | score)
+    return pd.DataFrame(rows, columns=["split", "predictor", *SCORE])

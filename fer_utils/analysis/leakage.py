@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fer_utils.base import DataError
-from fer_utils.scores import score_predictions
+from fer_utils.scores import SCORE, score_predictions
 
 # Differing bits up to which two hashes count as the same photo; always even, as half of a photo's
 # bits are set. Of the PrivateTest images that are not in Training byte for byte, 20, 33, 64, 66 and
@@ -62,18 +62,14 @@ def scores_table(
     byte for byte and by hash. Rows: all, without exact, without exact and near; columns n,
     accuracy, accuracy_low, accuracy_high (95 % Wilson), macro_f1. NaN where no image is left.
     """
-    columns = ["n", "accuracy", "accuracy_low", "accuracy_high", "macro_f1"]
     classes = tuple(map(str, range(probabilities.shape[1])))
-    parts = {
-        "all": np.ones(len(labels), bool),
-        "without exact": ~exact,
-        "without exact and near": ~(exact | near),
-    }
+    every = np.ones(len(labels), bool)
+    parts = {"all": every, "without exact": ~exact, "without exact and near": ~(exact | near)}
     rows = {
         name: score_predictions(labels[kept], probabilities[kept], classes) if kept.any() else {}
         for name, kept in parts.items()
     }
-    table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns)
+    table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=[*SCORE, "macro_f1"])
     return table.fillna({"n": 0}).astype({"n": int})
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from fer_utils.data import EMOTIONS
-from fer_utils.data import votes as ferplus
-from fer_utils.scores import accuracy_interval
+from fer_utils.data import votes as vote_counts
+from fer_utils.scores import SCORE, accuracy
 
 AGREEING = 8  # of FER+'s ten taggers, for an image to count as clear
 
@@ -27,17 +27,17 @@ def issues(labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ..
 
     labels = np.asarray(labels, int)
     probabilities = np.asarray(probabilities, np.float64)
-    suspected = find_label_issues(labels, probabilities, n_jobs=1)
-    image = np.flatnonzero(suspected)
-    confidence = probabilities[image, labels[image]]
-    order = np.argsort(confidence, kind="stable")
-    image, names = image[order], np.array(classes)
+    # cleanlab's own ranking by confidence: the probability of the label, ascending
+    image = find_label_issues(
+        labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
+    )
+    names = np.array(classes)
     return pd.DataFrame(
         {
             "image": image,
             "label": names[labels[image]],
             "suggested": names[probabilities[image].argmax(axis=1)],
-            "self_confidence": confidence[order],
+            "self_confidence": probabilities[image, labels[image]],
         }
     )
 
@@ -48,22 +48,16 @@ def shares(issues: pd.DataFrame, labels: np.ndarray, classes: tuple[str, ...]) -
     Columns: n (images of that label), suspected, share (0 to 1, NaN without images), suggested (the
     class suggested most often, "" where none is).
     """
-    rows = {}
-    for name, n in zip(classes, np.bincount(labels, minlength=len(classes)), strict=True):
-        rows[name] = (int(n), issues.loc[issues["label"] == name, "suggested"])
-    rows["all"] = (len(labels), issues["suggested"])
-    return pd.DataFrame.from_dict(
-        {
-            name: {
-                "n": n,
-                "suspected": len(found),
-                "share": len(found) / n if n else float("nan"),
-                "suggested": found.value_counts().index[0] if len(found) else "",
-            }
-            for name, (n, found) in rows.items()
-        },
-        orient="index",
-    )
+    counts = dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
+    rows = []
+    for name, n in [*counts.items(), ("all", len(labels))]:
+        found = (
+            issues["suggested"] if name == "all" else issues.query("label == @name")["suggested"]
+        )
+        share = len(found) / n if n else float("nan")
+        rows.append((n, len(found), share, found.value_counts().index[0] if len(found) else ""))
+    columns = ["n", "suspected", "share", "suggested"]
+    return pd.DataFrame(rows, columns=columns, index=[*counts, "all"])
 
 
 def against_votes(
@@ -71,26 +65,20 @@ def against_votes(
 ) -> pd.DataFrame:
     """Accuracy by FER2013's labels and by FER+'s on the same images (Barsoum et al. 2016).
 
-    `labels` (n,), `probabilities` (n, classes), `votes` (n, 10) of `ferplus.join`. Two sets of
+    `labels` (n,), `probabilities` (n, classes), `votes` (n, 10) of `votes.join`. Two sets of
     images: those whose most-voted column is one of the classes, and of these the clear ones, on
     which 8 of 10 taggers agree. Columns: images, truth (FER2013 or FER+), n, accuracy,
     accuracy_low, accuracy_high (95 % Wilson; NaN without images).
     """
     # one more, for the -1 of an image without a majority
     own = np.array([classes.index(e) if e in classes else -1 for e in EMOTIONS] + [-1])
-    majority = own[ferplus.majority(votes)]
-    predicted = probabilities.argmax(axis=1)
-    voted = majority >= 0
+    majority = own[vote_counts.majority(votes)]
+    predicted, voted = probabilities.argmax(axis=1), majority >= 0
     clear = voted & (votes.max(axis=1) >= AGREEING)
-    rows = []
-    for images, chosen in (
-        ("with a majority", voted),
-        (f"{AGREEING} of {ferplus.TAGGERS} agree", clear),
-    ):
-        for truth, right in (("FER2013", labels), ("FER+", majority)):
-            n, correct = int(chosen.sum()), int((predicted == right)[chosen].sum())
-            accuracy = correct / n if n else float("nan")
-            low, high = accuracy_interval(correct, n) if n else (float("nan"), float("nan"))
-            rows.append((images, truth, n, accuracy, low, high))
-    columns = ["images", "truth", "n", "accuracy", "accuracy_low", "accuracy_high"]
-    return pd.DataFrame(rows, columns=columns)
+    agreeing = f"{AGREEING} of {vote_counts.TAGGERS} agree"
+    rows = [
+        {"images": images, "truth": truth} | accuracy((predicted == right)[chosen])
+        for images, chosen in (("with a majority", voted), (agreeing, clear))
+        for truth, right in (("FER2013", labels), ("FER+", majority))
+    ]
+    return pd.DataFrame(rows, columns=["images", "truth", *SCORE])

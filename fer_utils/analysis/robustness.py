@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fer_utils.base import DataError
-from fer_utils.scores import accuracy_interval
+from fer_utils.scores import SCORE, accuracy
 
 # After Hendrycks and Dietterich (2019), fitted to faces of 48 grey pixels: the parameter as text
 # and its value at strengths 1 to 5.
@@ -48,7 +48,8 @@ def corrupted(images: np.ndarray, kind: str, strength: int, seed: int = 0) -> np
     if kind == "noise":
         return _pixels(images + value * rng.standard_normal(images.shape, np.float32))
     if kind == "blur":
-        return _each(images, lambda image: cv2.GaussianBlur(image, (0, 0), value))
+        blurred = [cv2.GaussianBlur(image, (0, 0), value) for image in images]
+        return np.reshape(np.array(blurred, np.uint8), images.shape)
     if kind == "rotation":
         return _rotated(images, value * rng.choice([-1, 1], len(images)))
     mean = images.mean(axis=(1, 2), keepdims=True, dtype=np.float32)
@@ -75,26 +76,17 @@ def table(
     Wilson). Every kind starts at strength 0, the untouched images, which are predicted once.
     """
 
-    def row(kind: str, strength: int, value: str, images: np.ndarray) -> dict:
-        correct = int((predict(images).argmax(axis=1) == labels).sum())
-        low, high = accuracy_interval(correct, len(labels))
-        return {
-            "kind": kind,
-            "strength": strength,
-            "value": value,
-            "accuracy": correct / len(labels),
-            "accuracy_low": low,
-            "accuracy_high": high,
-        }
+    def score(images: np.ndarray) -> list[float]:
+        found = accuracy(predict(images).argmax(axis=1) == labels)
+        return [found[name] for name in SCORE[1:]]
 
-    untouched = row("", 0, "untouched", images)
-    rows = []
+    untouched, rows = score(images), []
     for kind in kinds:
-        rows.append({**untouched, "kind": kind})
+        rows.append((kind, 0, "untouched", *untouched))
         for strength in range(1, 6):
             worse = corrupted(images, kind, strength, seed)
-            rows.append(row(kind, strength, told(kind, strength), worse))
-    return pd.DataFrame(rows, columns=list(untouched))
+            rows.append((kind, strength, told(kind, strength), *score(worse)))
+    return pd.DataFrame(rows, columns=["kind", "strength", "value", *SCORE[1:]])
 
 
 def told(kind: str, strength: int) -> str:
@@ -104,19 +96,11 @@ def told(kind: str, strength: int) -> str:
 
 
 def _rotated(images: np.ndarray, degrees: np.ndarray) -> np.ndarray:
-    height, width = images.shape[1:]
-    centre = ((width - 1) / 2, (height - 1) / 2)
-    out = np.empty_like(images)
-    for i, (image, angle) in enumerate(zip(images, degrees.tolist(), strict=True)):
+    size = images.shape[:0:-1]
+    centre, out = ((size[0] - 1) / 2, (size[1] - 1) / 2), np.empty_like(images)
+    for i, angle in enumerate(degrees.tolist()):
         turn = cv2.getRotationMatrix2D(centre, angle, 1)
-        out[i] = cv2.warpAffine(image, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
-    return out
-
-
-def _each(images: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    out = np.empty_like(images)
-    for i, image in enumerate(images):
-        out[i] = change(image)
+        out[i] = cv2.warpAffine(images[i], turn, size, borderMode=cv2.BORDER_REPLICATE)
     return out
 
 

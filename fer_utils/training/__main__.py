@@ -6,8 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fer_utils import config as parameters
-from fer_utils import data as datasets
+from fer_utils import config, data
 from fer_utils.base import AFTER_EPOCH, status
 from fer_utils.models import devices
 from fer_utils.runs import store
@@ -17,11 +16,11 @@ from fer_utils.training import run_protocols
 def _run(options: argparse.Namespace) -> None:
     limits = {} if options.epochs is None else {"epochs": options.epochs}
     devices.start()
-    parameters.check_seeds("--seed", options.seed)
-    complete = parameters.protocols(options.params, options.profile, **limits)
+    config.check_seeds("--seed", options.seed)
+    complete = config.protocols(options.params, options.profile, **limits)
     if options.protocol:
         complete = complete[:1] if options.protocol == "official" else complete[-1:]
-    dataset = datasets.load(options.data, options.on_bad, resize=options.resize)
+    dataset = data.load(options.data, options.on_bad, resize=options.resize)
     study = Path(options.results).absolute()
     made_up = ", synthetic faces, not FER2013" if dataset.provenance.get("synthetic") else ""
     print(

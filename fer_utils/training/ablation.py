@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_utils import config as parameters
-from fer_utils import data as datasets
-from fer_utils import training
-from fer_utils.data import Dataset, preprocess
+from fer_utils import config, training
+from fer_utils.data import Dataset, preprocess, split
 from fer_utils.runs import claims, store
+from fer_utils.scores import SCORE
 
 MODEL = "basic_cnn"
 
@@ -32,7 +31,7 @@ def run(
     Selected and scored on the validation images of the common protocol, which are PublicTest (or a
     part of Training where there is none); the test images are left out of the data altogether.
     """
-    parts = datasets.split(dataset, "official", seed)
+    parts = split(dataset, "official", seed)
     train, validation = parts["train"], parts["validation"]
     if 0 < train_limit < len(train):
         train = np.random.default_rng([seed, 1]).permutation(train)[:train_limit]
@@ -40,7 +39,7 @@ def run(
     usage = np.repeat(["Training", "PublicTest"], [len(train), len(validation)])
     part = replace(part, usage=usage)
     limits: dict[str, Any] = {"epochs": epochs, "early_stopping": None}
-    params = parameters.model(MODEL, **limits) | {"protocol": "publictest"}
+    params = config.model(MODEL, **limits) | {"protocol": "publictest"}
     runs = {}
     for name, step in steps.items():
         place = folder / "".join(c if c.isalnum() else "_" for c in name)
@@ -58,21 +57,9 @@ def of_one_class(runs: dict[str, store.Run]) -> list[str]:
 
 def table(runs: dict[str, store.Run]) -> pd.DataFrame:
     """Accuracy of each step with its interval, and the paired difference to the first, "none"."""
-    plain = next(iter(runs.values()))
-    rows = []
+    plain, rows = next(iter(runs.values())), []
     for name, done in runs.items():
-        score = done.test
-        difference, low, high = claims.accuracy_difference(done, plain)
-        rows.append(
-            {
-                "step": name,
-                "n": score["n"],
-                "accuracy": score["accuracy"],
-                "low": score["accuracy_low"],
-                "high": score["accuracy_high"],
-                "difference": difference,
-                "difference_low": low,
-                "difference_high": high,
-            }
-        )
-    return pd.DataFrame(rows)
+        score = [done.test[key] for key in SCORE]
+        rows.append((name, *score, *claims.accuracy_difference(done, plain)))
+    columns = "step n accuracy low high difference difference_low difference_high".split()
+    return pd.DataFrame(rows, columns=columns)

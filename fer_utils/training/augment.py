@@ -11,11 +11,18 @@ import numpy as np
 
 
 def matrices(
-    rotation: Any, shift_x: Any, shift_y: Any, shear: Any, zoom_x: Any, zoom_y: Any, flip: Any
+    rotation: Any,
+    shift_x: Any,
+    shift_y: Any,
+    shear: Any,
+    zoom_x: Any,
+    zoom_y: Any,
+    flip_x: Any,
+    flip_y: Any,
 ) -> Any:
     """Affine maps from output to input pixels, (n, 8), for images of 48x48, backend tensors.
 
-    Angles in degrees, shifts in pixels, `flip` 0 or 1. The meaning of each value and the order
+    Angles in degrees, shifts in pixels, flips 0 or 1. The meaning of each value and the order
     (rotate, shift, shear, zoom about the image centre, then mirror) are those of Keras'
     ImageDataGenerator, which the papers used.
     """
@@ -27,9 +34,9 @@ def matrices(
     # rotation @ shear @ zoom on (x, y) offsets from the centre
     xx, xy = cos * zoom_x, -(cos * ops.sin(slope) + sin * ops.cos(slope)) * zoom_y
     yx, yy = sin * zoom_x, (cos * ops.cos(slope) - sin * ops.sin(slope)) * zoom_y
-    # a mirrored output reads its column from the other side
-    sign = 1.0 - 2.0 * flip
-    xx, yx = xx * sign, yx * sign
+    # a mirrored output reads its column, or its row, from the other side
+    xx, yx = (value * (1.0 - 2.0 * flip_x) for value in (xx, yx))
+    xy, yy = (value * (1.0 - 2.0 * flip_y) for value in (xy, yy))
     rest_x = centre + cos * shift_x - sin * shift_y - (xx + xy) * centre
     rest_y = centre + sin * shift_x + cos * shift_y - (yx + yy) * centre
     zero = ops.zeros_like(theta)
@@ -96,6 +103,7 @@ def layer(
     shear: float = 0,
     zoom: float | list[float] = 0,
     horizontal_flip: bool = False,
+    vertical_flip: bool = False,
     brightness: float = 0,
     contrast: float = 0,
     erasing: float = 0,
@@ -111,7 +119,8 @@ def layer(
     from keras import layers, ops, random
 
     zooms = zoom if isinstance(zoom, list) else [1 - zoom, 1 + zoom]
-    moved = any([rotation, width_shift, height_shift, shear, zooms != [1, 1], horizontal_flip])
+    flips = horizontal_flip, vertical_flip
+    moved = any([rotation, width_shift, height_shift, shear, zooms != [1, 1], *flips])
 
     class RandomAugmentation(layers.Layer):
         def __init__(self) -> None:
@@ -128,16 +137,13 @@ def layer(
                 return random.uniform((n,), low, high, seed=self.generator)
 
             if moved:
-                transforms = matrices(
-                    between(-rotation, rotation),
-                    between(-width_shift * 48, width_shift * 48),
-                    between(-height_shift * 48, height_shift * 48),
-                    between(-shear, shear),
-                    between(*zooms),
-                    between(*zooms),
-                    ops.cast(between(0, 1) < (0.5 if horizontal_flip else 0.0), "float32"),
-                )
-                images = warp(images, transforms)
+                moves = [rotation, width_shift * 48, height_shift * 48, shear]
+                drawn = [between(-most, most) for most in moves]
+                drawn += [between(*zooms), between(*zooms)]
+                drawn.append(ops.cast(between(0, 1) < (0.5 if horizontal_flip else 0.0), "float32"))
+                # drawn only where asked for: recipes without it keep their random numbers
+                down = between(0, 1) < 0.5 if vertical_flip else ops.zeros((n,))
+                images = warp(images, matrices(*drawn, ops.cast(down, "float32")))
             if brightness or contrast:
                 factors = (between(1 - b, 1 + b) for b in (brightness, contrast))
                 images = illuminate(images, *factors)

@@ -1,4 +1,19 @@
-"""The state of a training after its last whole epoch, in a file that survives a kill."""
+"""The state of a training after its last whole epoch, in a file that survives a kill.
+
+Keras' BackupAndRestore, tried with Keras 3.15.1 on the Basic CNN with augmentation, does not give
+the numbers of an uninterrupted training:
+
+- EarlyStopping and ReduceLROnPlateau start again with `wait` 0 and `best` None;
+- the generator of the augmentation layer, made in its `__init__`, starts again with its seed;
+- history and best weights are not in the backup, and it does not know parameters or data;
+- the file is written in place: cut by a kill it raises OSError, an empty training_metadata.json
+  JSONDecodeError;
+- every epoch it writes the images that the model has on the device, too.
+
+Nor does SwapEMAWeights: it swaps by adding and subtracting, after which half of the weights of a
+dense layer differed by up to 1.5e-8; `recipe.averaged` copies them. ModelCheckpoint would write the
+images each time, CSVLogger would write the row of an epoch again that is trained twice.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +34,9 @@ def save(made: Any) -> None:
     arrays = {f"variable_{i}": devices.array(each) for i, each in enumerate(_variables(made))}
     arrays |= {f"best_{i}": weight for i, weight in enumerate(made.best_weights)}
     state = {
-        "schedule": made.schedule.state,
         "history": made.history,
+        "counters": [(rule.wait, rule.best) for rule in made.rules],
+        "stopped": made.trainer.stop_training,
         "identity": made.task.identity,
         "engine": made.engine,
     }
@@ -49,7 +65,8 @@ def resume(made: Any) -> bool:
             best = [saved[f"best_{i}"] for i in range(len(made.learner.weights))]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return False  # none, or damaged: training starts anew
-    made.schedule.state, made.history, made.best_weights = state["schedule"], state["history"], best
+    made.history, made.counters, made.best_weights = state["history"], state["counters"], best
+    made.trainer.stop_training = state["stopped"]
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
     return True

@@ -1,4 +1,7 @@
-"""The classical systems: PCA with nearest neighbours, HOG and LBP with a support vector machine."""
+"""The classical systems: PCA with nearest neighbours, HOG and LBP with a support vector machine.
+
+Nearest neighbours also work on what a trained network's last hidden layer says of an image.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from fer_utils import data as datasets
-from fer_utils.config import ParameterError
-from fer_utils.runs import store
-from fer_utils.training.task import Task
+from fer_utils import data
+from fer_utils.base import EMOTIONS, ParameterError
+from fer_utils.models import devices
+from fer_utils.runs import predictors, store
+from fer_utils.scores import accuracy
+from fer_utils.training.task import NO_EPOCHS, Task
 
 CELL = 8  # pixels a side of the cells of both descriptors
 FILE = "model.joblib"
@@ -56,24 +61,6 @@ def hog_lbp(images: np.ndarray) -> np.ndarray:
     return np.hstack([hog(images), lbp(images)])
 
 
-def principal_components(images: np.ndarray, components: int, seed: int) -> tuple[Any, np.ndarray]:
-    """scikit-learn's PCA fitted on the pixels of images, and their coordinates (n, components)."""
-    from sklearn.decomposition import PCA
-
-    components = min(components, len(images))
-    pca = PCA(components, svd_solver="randomized", random_state=seed)
-    return pca, pca.fit_transform(pixels(images))
-
-
-def hog_pictures(images: np.ndarray) -> np.ndarray:
-    """Drawings of each image's gradient histograms, grey values 0 to 255, (n, 48, 48)."""
-    from skimage.feature import hog as draw
-
-    options = {"orientations": 9, "pixels_per_cell": (CELL, CELL), "cells_per_block": (2, 2)}
-    pictures = [draw(image, visualize=True, **options)[1] for image in images]
-    return np.stack([255 * picture / max(picture.max(), 1e-9) for picture in pictures])
-
-
 FEATURES = {"pixels": pixels, "hog": hog, "lbp": lbp, "hog+lbp": hog_lbp}
 
 
@@ -103,7 +90,7 @@ class Classifier:
 
     features: str
     estimator: Any
-    classes: int = len(datasets.EMOTIONS)
+    classes: int = len(EMOTIONS)
     scale: float | None = None
 
     def decisions(self, images: np.ndarray) -> np.ndarray:
@@ -139,7 +126,7 @@ class Classifier:
 
 def run(
     params: dict[str, Any],
-    dataset: datasets.Dataset,
+    dataset: data.Dataset,
     study: str | Path,
     seed: int = 0,
     say: Any = print,
@@ -152,38 +139,26 @@ def run(
     task = Task(params, dataset, seed)
     folder = store.run_folder(study, params["id"], seed, params["protocol"])
     with store.locked(folder):
-        finished = task.finished(folder, FILE)
-        if finished:
-            say(
-                "finished run of the same parameters, data, seed and training version: "
-                f"{folder.name}"
-            )
+        if finished := task.finished(folder, FILE):
+            say(f"finished run of the same parameters, data and seed: {folder.name}")
             return finished
-        start = time.perf_counter()
+        times = [time.perf_counter()]
         grid = _search(task, say)
-        stages = {"grid": round(time.perf_counter() - start, 3)}
+        times.append(time.perf_counter())
         chosen = grid.loc[grid["val_accuracy"].idxmax()].drop(["val_accuracy", "seconds"]).to_dict()
-        start = time.perf_counter()
         model = _fit(task, *task.part("train"), chosen)
-        seconds = time.perf_counter() - start
+        times.append(time.perf_counter())
         _calibrate(model, *task.part("validation"))
-        start = time.perf_counter()
-        images = task.dataset.images
-        predictions = task.predictions(lambda part: model.predict(images[part]))
-        stages |= {"train": round(seconds, 3), "evaluate": round(time.perf_counter() - start, 3)}
+        predictions = task.predictions(lambda part: model.predict(task.dataset.images[part]))
+        times.append(time.perf_counter())
+        seconds = np.diff(times).round(3).tolist()
         metrics = task.record(
             predictions,
-            model={
-                "parameters": model.numbers(),
-                "epochs_run": None,
-                "best_epoch": None,
-                "stopped_early": False,
-                "chosen": chosen,
-            },
+            model=NO_EPOCHS | {"parameters": model.numbers(), "chosen": chosen},
             timing={
-                "training_seconds": round(seconds, 3),
-                "images_per_second": round(len(task.parts["train"]) / seconds, 1),
-                "stages": stages,
+                "training_seconds": seconds[1],
+                "images_per_second": round(len(task.parts["train"]) / np.diff(times)[1], 1),
+                "stages": dict(zip(("grid", "train", "evaluate"), seconds, strict=True)),
             },
             engine={"backend": "scikit-learn", "precision": "float32", "device": "cpu"},
         )
@@ -247,3 +222,34 @@ def save(model: Classifier, folder: Path) -> None:
     import joblib
 
     joblib.dump(model, folder / FILE, compress=3)
+
+
+def last_hidden(network: Any, images: np.ndarray) -> np.ndarray:
+    """What a network's last hidden layer says of images uint8 (n, 48, 48): features (n, d)."""
+    import keras
+
+    features = keras.Model(network.inputs, network.layers[-1].input)
+    return features.predict(**devices.batches(images[..., None], size=256), verbose=0)
+
+
+def neighbours(network: store.Run, dataset: data.Dataset, ks: list[int]) -> dict[str, Any]:
+    """Nearest neighbours among the features of a run's training images, in place of its classes.
+
+    The number of neighbours is the best of `ks` on the validation split. Returns it as k, the
+    number of features, and on the test split n, accuracy, accuracy_low and accuracy_high.
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    task = Task(network.metrics["params"], dataset, network.metrics["seed"])
+    loaded = predictors.network(network)
+    parts = {role: task.part(role) for role in task.parts}
+    features = {role: last_hidden(loaded, images) for role, (images, _) in parts.items()}
+
+    def right(k: int, role: str) -> np.ndarray:
+        fitted = KNeighborsClassifier(k, weights="distance").fit(
+            features["train"], parts["train"][1]
+        )
+        return fitted.predict(features[role]) == parts[role][1]
+
+    best = max(ks, key=lambda k: right(k, "validation").mean())
+    return {"k": best, "features": features["test"].shape[1]} | accuracy(right(best, "test"))

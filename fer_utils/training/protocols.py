@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fer_utils import config as parameters
-from fer_utils import data as datasets
-from fer_utils.base import ResultError
+from fer_utils import config, data
+from fer_utils.base import DataError, ResultError
 from fer_utils.models import devices
 from fer_utils.runs import store
 from fer_utils.training import train, transfer
@@ -16,7 +15,7 @@ from fer_utils.training.task import Task
 
 def run(
     params: dict[str, Any],
-    dataset: datasets.Dataset,
+    dataset: data.Dataset,
     study: str | Path,
     seed: int = 0,
     say: Any = print,
@@ -30,10 +29,8 @@ def run(
     return run_task(task, study, say)
 
 
-def run_task(
-    task: Task, study: str | Path, say: Any = print, made: train.Training | None = None
-) -> store.Run:
-    """The run of a task: the finished one, or `made` (built here if None) trained to its end."""
+def run_task(task: Task, study: str | Path, say: Any = print) -> store.Run:
+    """The run of a task: the finished one, or one that is trained to its end."""
     folder = store.run_folder(study, task.params["id"], task.seed, task.params["protocol"])
     with store.locked(folder):
         if finished := task.finished(folder, "model.keras"):
@@ -48,16 +45,15 @@ def run_task(
                 "the finished run there is of other parameters, data, seed or training version: "
                 "trained anew"
             )
-        made = made or train.build(task, study, say)
-        if made.trainer is None:
-            train.compile(made)
+        made = train.build(task, study, say)
+        train.compile(made)
         train.fit(made)
-        return train.record(made, train.score(made))
+        return train.record(made)
 
 
 def run_protocols(
     complete: list[dict[str, Any]],
-    dataset: datasets.Dataset,
+    dataset: data.Dataset,
     study: str | Path,
     seed: int = 0,
     say: Any = print,
@@ -72,7 +68,7 @@ def run_protocols(
             if len(complete) > 1:
                 say(f"protocol {params['protocol']}")
             runs.append(run(params, dataset, study, seed, say))
-        except datasets.DataError as error:
+        except DataError as error:
             if not runs:
                 raise
             say(f"the paper's protocol is left out: {error}")
@@ -96,6 +92,6 @@ def runs_or_examples(
     devices.start()
     examples = models[:1] or ("basic_cnn", "deep_cnn")
     print(f"no finished run here: {' and '.join(examples)} are trained briefly, to have some")
-    dataset = datasets.load(source)
+    dataset = data.load(source)
     limits = {"epochs": 2, "train_limit": 1000}
-    return [run(parameters.model(name, "demo", **limits), dataset, study) for name in examples]
+    return [run(config.model(name, "demo", **limits), dataset, study) for name in examples]

@@ -31,8 +31,6 @@ def optimizer(recipe: dict[str, Any], steps: int) -> Any:
         made = keras.optimizers.Adam(**settings)
     if recipe["weight_decay"]:
         made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    # every fit() is one epoch, and Keras would put the average in place at the end of each
-    made.finalize_variable_values = lambda variables: None
     return made
 
 
@@ -102,51 +100,25 @@ def averaged(made: Any, variables: list[Any]) -> Iterator[None]:
         swap()
 
 
-class Schedule:
-    """The rules of a recipe; `state` is plain data, so that a checkpoint can hold it.
+def rules(recipe: dict[str, Any]) -> list[Any]:
+    """Keras' callbacks that the papers used: to lower the learning rate, and to stop."""
+    from keras import callbacks
 
-    They are those of Keras' ModelCheckpoint, EarlyStopping and ReduceLROnPlateau callbacks, which
-    the papers used. Keras' own forget their counters when a training is resumed.
-    """
+    made, plateau, stopping = [], recipe["reduce_lr"], recipe["early_stopping"]
+    modes = {"val_loss": "min", "val_accuracy": "max"}
+    if plateau:
+        names = {"minimum": "min_lr"}
+        asked = {names.get(key, key): value for key, value in plateau.items()}
+        made.append(callbacks.ReduceLROnPlateau(**asked, mode=modes[asked["monitor"]]))
+    if stopping:
+        made.append(callbacks.EarlyStopping(**stopping, mode=modes[stopping["monitor"]]))
+    return made
 
-    def __init__(self, recipe: dict[str, Any]) -> None:
-        self.recipe = recipe
-        self.state: dict[str, Any] = {"best_epoch": 0, "stop_wait": 0, "lr_wait": 0}
 
-    def finished(self, epochs_done: int) -> bool:
-        """Are the epochs used up, or has the monitored value stood still for too long?"""
-        stopping = self.recipe["early_stopping"]
-        stopped = stopping and self.state["stop_wait"] >= stopping["patience"]
-        return bool(stopped) or epochs_done >= self.recipe["epochs"]
-
-    def follow(self, entry: dict[str, float]) -> bool:
-        """Take in one epoch's history entry: is it the best so far?
-
-        The state's `learning_rate` is then that of the next epoch, as far as a plateau sets it.
-        """
-        self.state["learning_rate"] = entry["learning_rate"]
-        best = self._improved("best", self.recipe["keep_best"], entry)
-        if best:
-            self.state["best_epoch"] = entry["epoch"]
-        stopping, plateau = self.recipe["early_stopping"], self.recipe["reduce_lr"]
-        if stopping:
-            better = self._improved("stop_best", stopping["monitor"], entry)
-            self.state["stop_wait"] = 0 if better else self.state["stop_wait"] + 1
-        if plateau:
-            # 1e-4 is the callback's min_delta
-            better = self._improved("lr_best", plateau["monitor"], entry, margin=1e-4)
-            self.state["lr_wait"] = 0 if better else self.state["lr_wait"] + 1
-            if self.state["lr_wait"] >= plateau["patience"]:
-                self.state["lr_wait"] = 0
-                lowered = entry["learning_rate"] * plateau["factor"]
-                self.state["learning_rate"] = max(lowered, plateau.get("minimum", 0.0))
-        return best
-
-    def _improved(self, slot: str, monitor: str, entry: dict, margin: float = 0.0) -> bool:
-        if monitor == "last":
-            return True
-        value = entry[monitor] if monitor == "val_accuracy" else -entry[monitor]
-        if slot not in self.state or value > self.state[slot] + margin:
-            self.state[slot] = value
-            return True
-        return False
+def best_epoch(recipe: dict[str, Any], history: list[dict[str, float]]) -> int:
+    """The epoch whose weights are kept: the first of the best ones, or the last."""
+    monitor = recipe["keep_best"]
+    if monitor == "last":
+        return len(history)
+    sign = -1 if monitor == "val_loss" else 1
+    return 1 + int(np.argmax([sign * entry[monitor] for entry in history]))

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_utils import data as datasets
-from fer_utils import models
+from fer_utils import data, models
 from fer_utils.base import EMOTIONS, ParameterError, ResultError
 from fer_utils.data import quality
 from fer_utils.data.readers import EMOTION_FOLDERS
@@ -21,29 +20,32 @@ from fer_utils.runs import provenance, store
 from fer_utils.runs.store import VIEWS
 from fer_utils.scores import score_predictions
 
+Predictions = dict[str, dict[str, np.ndarray]]  # by split: probabilities, labels and index
 TRAINING_VERSION = 1  # raised by hand when training changes its numbers
+# what a record says of a model that is not trained in epochs
+NO_EPOCHS = {"epochs_run": None, "best_epoch": None, "stopped_early": False}
 
 
 class Task:
     """What a model is trained, selected and tested on, by its parameters and seed.
 
-    `dataset` holds the classes of the task, `rows` its places in the whole data, `parts` the
+    `dataset` has the classes of the task, `rows` its places in the whole data, `parts` the
     indices of train, validation and test, `names` what their scores are called: the official split
     that a part is equal to, else its role.
     """
 
-    def __init__(self, params: dict[str, Any], dataset: datasets.Dataset, seed: int) -> None:
+    def __init__(self, params: dict[str, Any], dataset: data.Dataset, seed: int) -> None:
         check_network(params)
         self.params, self.recipe, self.seed = params, params["training"], seed
-        provenance.git_commit()  # now: a training of hours must not be told to be of a later one
+        provenance.git_commit()  # now: the commit that hours of training began with
         self.rows = np.arange(len(dataset))
-        self.totals = {usage: int((dataset.usage == usage).sum()) for usage in datasets.USAGES}
+        self.totals = {usage: int((dataset.usage == usage).sum()) for usage in data.USAGES}
         if params.get("classes"):
-            chosen = datasets.select_classes(dataset, params["classes"])
+            chosen = data.select_classes(dataset, params["classes"])
             kept = [name in chosen.classes for name in dataset.classes]
             self.rows, dataset = np.flatnonzero(np.array(kept)[dataset.labels]), chosen
         self.dataset = dataset
-        self.parts = datasets.split(dataset, params["protocol"], seed)
+        self.parts = data.split(dataset, params["protocol"], seed)
         self.training_split = self.parts["train"]  # whole, also where a limit cuts it
         limit, part = self.recipe["train_limit"], self.parts["train"]
         if limit and limit < len(part):
@@ -53,7 +55,7 @@ class Task:
         self.identity = {
             "params": params,
             "seed": seed,
-            "data": datasets.content_sha256(dataset),
+            "data": data.content_sha256(dataset),
             "training_version": TRAINING_VERSION,
         }
 
@@ -83,6 +85,16 @@ class Task:
                 return found
         return None
 
+    def networks(self, study: str | Path, names: tuple[str, ...] = ("*",)) -> list[store.Run]:
+        """The finished networks of a study under the common protocol on the same images."""
+        return [
+            run
+            for run in store.finished_runs(study, names)
+            if run.metrics["protocol"]["name"] == "official"
+            and run.metrics["data"]["content_sha256"] == self.identity["data"]
+            and "builder" in run.metrics["params"]
+        ]
+
     def part(self, role: str) -> tuple[np.ndarray, np.ndarray]:
         """Images uint8 (n, 48, 48) and labels (n,) of "train", "validation" or "test"."""
         index = self.parts[role]
@@ -93,7 +105,7 @@ class Task:
         probabilities: Callable[[np.ndarray], np.ndarray],
         roles: tuple[str, ...] = ("train", "validation", "test"),
         suffix: str = "",
-    ) -> dict[str, dict[str, np.ndarray]]:
+    ) -> Predictions:
         """What predictions.npz holds: every part's probabilities, labels and places in the data.
 
         `probabilities` is called once for each part with its indices into the task's data. The
@@ -109,32 +121,34 @@ class Task:
             for name, part in parts.items()
         }
 
-    def scores(self, predictions: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, Any]]:
+    def scores(self, predictions: Predictions) -> dict[str, dict[str, Any]]:
         """Scores of every part, and of the test part without what is known from training."""
-        classes, name = self.dataset.classes, self.names["test"]
-        scores = {
-            part: score_predictions(of["labels"], of["probabilities"], classes)
-            for part, of in predictions.items()
-        }
+        classes, test = self.dataset.classes, self.names["test"]
+
+        def score(name: str, kept: Any = slice(None)) -> dict[str, Any]:
+            of = predictions[name]
+            return score_predictions(of["labels"][kept], of["probabilities"][kept], classes)
+
+        scores = {name: score(name) for name in predictions}
         known = quality.in_reference(self.part("test")[0], self.dataset.images[self.training_split])
         if known.any() and not known.all():
-            for each in (name, name + VIEWS):
-                if of := predictions.get(each):
-                    scores[f"{each}_not_in_training"] = score_predictions(
-                        of["labels"][~known], of["probabilities"][~known], classes
-                    )
+            for name in (test, test + VIEWS):
+                if name in predictions:
+                    scores[f"{name}_not_in_training"] = score(name, ~known)
         return scores
 
     def record(
         self,
-        predictions: dict[str, dict[str, np.ndarray]],
+        predictions: Predictions,
         model: dict[str, Any],
         timing: dict[str, Any],
         engine: dict[str, Any],
     ) -> dict[str, Any]:
-        """metrics.json: `model`, `timing` and `engine` (backend, precision, device) are told."""
-        source = self.dataset.provenance
+        """metrics.json; `engine` is backend, precision and device."""
+        source, classes = self.dataset.provenance, self.dataset.classes
         keys = ("kind", "source", "sha256", "pixels_sha256", "counts", "split")
+        counts = np.bincount(self.part("test")[1], minlength=len(classes))
+        absent = [name for name, count in zip(classes, counts, strict=True) if not count]
         return {
             "schema_version": store.SCHEMA_VERSION,
             "run_id": self.params["id"],
@@ -149,14 +163,14 @@ class Task:
             "protocol": {
                 "name": self.params["protocol"],
                 **self.names,
-                "classes": list(self.dataset.classes),
+                "classes": list(classes),
+                # macro scores are over the other classes
+                **({"classes_without_test_images": absent} if absent else {}),
                 "selected_on": self._selected_on(),
             },
-            "environment": {
-                **provenance.environment(),
-                **engine,
-                "training_version": TRAINING_VERSION,
-            },
+            "environment": provenance.environment()
+            | engine
+            | {"training_version": TRAINING_VERSION},
             "timing": {
                 **timing,
                 "peak_memory_mb": _peak_memory_mb(),
@@ -187,11 +201,10 @@ def _peak_memory_mb() -> int:
 
 def check_network(params: dict[str, Any]) -> None:
     """ParameterError for a builder, an option or a class that there is not; nothing is built."""
-    if unknown := sorted(
-        {name.lower() for name in params.get("classes") or []} - {*EMOTION_FOLDERS}
-    ):
-        known = ", ".join(EMOTIONS)
-        raise ParameterError(f"{params['id']}: unknown class '{unknown[0]}'; known are {known}")
+    for name in params.get("classes") or []:
+        if name.lower() not in EMOTION_FOLDERS:
+            known = ", ".join(EMOTIONS)
+            raise ParameterError(f"{params['id']}: unknown class '{name}'; known are {known}")
     if "builder" in params:
         scratch = (params.get("from_scratch") or {}).get("options", {})
         for options in (params["options"], scratch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,26 +21,28 @@ from fer_utils.training import augment, checkpoint, mixing, recipe, transfer
 from fer_utils.training.task import Task
 
 EVALUATION_BATCH = 256
+COLUMNS = "loss accuracy val_loss val_accuracy learning_rate seconds images_per_second".split()
 
 
 @dataclass
 class Training:
-    """One training: what `build` and `compile` make, and what `fit` changes."""
+    """One training: `build` and `compile` make its parts, Keras' `fit` fills the rest."""
 
     task: Task
     folder: Path
     say: Any
     engine: dict[str, str]  # backend, precision and device
-    schedule: recipe.Schedule
-    learner: Any = None  # the network that is trained
-    whole: Any = None  # base and head, where only the head of a frozen base is trained
+    rules: list[Any]  # Keras' callbacks that stop the training or lower its learning rate
+    network: Any = None  # float32; gets the weights of the kept epoch
+    learner: Any = None  # what is trained: its copy in that precision, or head of a frozen base
     extractor: Any = None  # that base
     held: Any = None  # the layer with the training images, then the validation images
     labels: Any = None  # (n,), or float32 (n, classes) where the recipe has shares of classes
     weights: Any = None  # of the training images, or None
-    trainer: Any = None  # the compiled network, from places of held images to probabilities
+    trainer: Any = None  # from places of images to probabilities: augmentation and learner
     history: list[dict[str, float]] = field(default_factory=list)
     best_weights: list[np.ndarray] = field(default_factory=list)
+    counters: list[tuple] = field(default_factory=list)  # of the rules, from a checkpoint
     stages: dict[str, float] = field(default_factory=dict)
 
     @contextlib.contextmanager
@@ -48,6 +51,16 @@ class Training:
         start = time.perf_counter()
         yield
         self.stages[name] = round(time.perf_counter() - start, 3)
+
+    @property
+    def jit(self) -> str | bool:
+        """Keras' jit_compile: TensorFlow trains without XLA, which is no faster here."""
+        return "auto" if self.engine["backend"] != "tensorflow" else False
+
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch."""
+        return -(-len(self.labels) // self.task.recipe["batch_size"])
 
 
 def build(task: Task, study: str | Path, say: Any = print) -> Training:
@@ -65,20 +78,18 @@ def build(task: Task, study: str | Path, say: Any = print) -> Training:
     precision = devices.precision_for(task.recipe["precision"])
     engine = {"backend": backend, "precision": precision, "device": devices.name()}
     folder = store.run_folder(study, task.params["id"], task.seed, task.params["protocol"])
-    made = Training(task, folder, say, engine, recipe.Schedule(task.recipe))
+    made = Training(task, folder, say, engine, recipe.rules(task.recipe))
     with devices.policy(precision), made.stage("build"):
         network = _network(task)
         transfer.load(network, task.recipe["weights"])
         # a frozen base sees every image once, so its features are as good as the images
         altering = task.recipe["augmentation"] or task.recipe["mixing"]
-        if altering or not transfer.frozen(network):
-            made.learner = layers.fuse(network)
-            return made
-        made.learner = transfer.head(network)
+        features = not altering and transfer.frozen(network)
+        made.learner = transfer.head(network) if features else layers.fuse(network)
         with devices.exact():
-            made.whole = _network(task)
-            made.whole.set_weights(network.get_weights())
-            made.extractor = transfer.extractor(made.whole)
+            made.network = _network(task)
+            made.network.set_weights(network.get_weights())
+            made.extractor = transfer.extractor(made.network) if features else None
     return made
 
 
@@ -92,25 +103,40 @@ def _network(task: Task) -> Any:
     return models.build(params["builder"], classes=classes, **scaling, **params["options"])
 
 
-def hold(made: Training) -> None:
-    """Clean and balance the training images; put them and the validation images on the device."""
+def assemble(made: Training) -> Any:
+    """The model that is trained, from places of images to probabilities.
+
+    The training images, cleaned and balanced, and the validation images go to the device;
+    augmentation and mixing stand between them and the network.
+    """
+    import keras
+
     task = made.task
-    images, labels = task.part("train")
-    kept = ~quality.unwanted(images, task.recipe["leave_out"])
-    chosen = balance.apply(
-        images[kept],
-        labels[kept],
-        task.recipe["balance"],
-        target=task.recipe["balance_target"],
-        seed=task.seed,
-    )
-    labels, of_class = chosen.labels, chosen.weights
-    made.weights = of_class and np.array([of_class[label] for label in labels.tolist()])
-    if recipe.soft_labels(task.recipe):
-        labels = np.eye(len(task.dataset.classes), dtype=np.float32)[labels]
-    made.labels = labels
-    shown = _inputs(made, chosen.images), _inputs(made, task.part("validation")[0])
-    made.held = layers.held(np.concatenate(shown))
+    with devices.policy(made.engine["precision"]), made.stage("data"):
+        images, labels = task.part("train")
+        kept = ~quality.unwanted(images, task.recipe["leave_out"])
+        chosen = balance.apply(
+            images[kept],
+            labels[kept],
+            task.recipe["balance"],
+            target=task.recipe["balance_target"],
+            seed=task.seed,
+        )
+        made.labels, of_class = chosen.labels, chosen.weights
+        made.weights = of_class and np.array([of_class[k] for k in made.labels.tolist()])
+        if recipe.soft_labels(task.recipe):
+            made.labels = np.eye(len(task.dataset.classes), dtype=np.float32)[made.labels]
+        shown = _inputs(made, chosen.images), _inputs(made, task.part("validation")[0])
+        made.held = layers.held(np.concatenate(shown))
+        stack = [keras.Input((), dtype="int32"), made.held]
+        if task.recipe["augmentation"]:
+            stack.append(augment.layer(**task.recipe["augmentation"], seed=task.seed))
+        if not task.recipe["mixing"]:
+            return keras.Sequential([*stack, made.learner])
+        seen = keras.Sequential(stack)
+        inputs = [keras.Input((), dtype="int32"), keras.Input((), dtype="int32"), keras.Input((5,))]
+        mixed = mixing.layer()(seen(inputs[0]), seen(inputs[1]), inputs[2])
+        return keras.Model(inputs, made.learner(mixed))
 
 
 def _inputs(made: Training, images: np.ndarray) -> np.ndarray:
@@ -122,101 +148,110 @@ def _inputs(made: Training, images: np.ndarray) -> np.ndarray:
 
 
 def compile(made: Training) -> None:
-    """Hold the images, and compile images, augmentation, mixing and network by the recipe."""
-    with devices.policy(made.engine["precision"]):
-        with made.stage("data"):
-            hold(made)
-        with made.stage("compile"):
-            _compile(made)
-
-
-def _compile(made: Training) -> None:
-    import keras
-
-    asked = made.task.recipe
-    stack = [keras.Input((), dtype="int32"), made.held]
-    if asked["augmentation"]:
-        stack.append(augment.layer(**asked["augmentation"], seed=made.task.seed))
-    if asked["mixing"]:
-        seen = keras.Sequential(stack)
-        inputs = [keras.Input((), dtype="int32"), keras.Input((), dtype="int32")]
-        inputs.append(keras.Input((5,)))
-        mixed = mixing.layer()(seen(inputs[0]), seen(inputs[1]), inputs[2])
-        trainer = keras.Model(inputs, made.learner(mixed))
-    else:
-        trainer = keras.Sequential([*stack, made.learner])
-    steps = -(-len(made.labels) // asked["batch_size"]) * asked["epochs"]
-    trainer.compile(
-        optimizer=recipe.optimizer(asked, steps),
+    """Assemble the model of a training and compile it by its recipe."""
+    asked, made.trainer = made.task.recipe, assemble(made)
+    made.trainer.compile(
+        optimizer=recipe.optimizer(asked, made.steps * asked["epochs"]),
         loss=recipe.loss(asked),
         metrics=["accuracy"],
-        jit_compile="auto" if made.engine["backend"] != "tensorflow" else False,
+        jit_compile=made.jit,
     )
+
+
+def batches(made: Training) -> dict[str, Any]:
+    """Arguments of Keras' fit(): the batches of all epochs, or of those after the checkpoint.
+
+    The order of the images depends on seed and epoch alone.
+    """
+    trainer, asked = made.trainer, made.task.recipe
     trainer.optimizer.build(trainer.trainable_variables)
     # metrics make their variables when first called; in fit() that costs a second tracing
-    answers = np.eye(made.learner.output_shape[-1], dtype=np.float32)
-    labels = answers[:1] if recipe.soft_labels(asked) else np.array([0])
-    trainer.compute_metrics(None, labels, answers[:1])
+    answers = np.eye(made.learner.output_shape[-1], dtype=np.float32)[:1]
+    trainer.compute_metrics(None, answers if made.labels.ndim > 1 else np.array([0]), answers)
     trainer.reset_metrics()
-    made.trainer = trainer
-
-
-def fit(made: Training) -> None:
-    """Train to the end, from the checkpoint where there is one."""
     if checkpoint.resume(made):
         made.say(f"resumed after epoch {len(made.history)}")
-    with made.stage("train"):
-        while not made.schedule.finished(len(made.history)):
-            _epoch(made)
-            checkpoint.save(made)
+    done = asked["epochs"] if trainer.stop_training else len(made.history)
 
+    def generate() -> Iterator[tuple]:
+        for number in range(done, asked["epochs"]):
+            yield from _epoch(made, number + 1)
 
-def _epoch(made: Training) -> None:
-    asked, number, trainer = made.task.recipe, len(made.history) + 1, made.trainer
-    rate = recipe.rate(trainer.optimizer)
-    logs, seconds = fit_epoch(made, number)
-    if not np.isfinite(logs["loss"][0]):
-        raise FloatingPointError(
-            f"{made.task.params['id']}: the loss became {logs['loss'][0]} in epoch {number}; "
-            "lower training.learning_rate or set training.precision: float32"
-        )
-    with recipe.averaged(trainer.optimizer, trainer.trainable_variables):
-        entry = {
-            "epoch": number,
-            "loss": logs["loss"][0],
-            "accuracy": logs["accuracy"][0],
-            **_validate(made),
-            "learning_rate": rate,
-            "seconds": round(seconds, 3),
-            "images_per_second": round(len(made.labels) / seconds, 1),
-        }
-        made.history.append(entry)
-        if best := made.schedule.follow(entry):
-            made.best_weights = [devices.array(weight) for weight in made.learner.weights]
-    if asked["reduce_lr"]:
-        trainer.optimizer.learning_rate = made.schedule.state["learning_rate"]
-    made.say(
-        f"epoch {number:>3}/{asked['epochs']}"
-        f"  loss {entry['loss']:.3f}  accuracy {entry['accuracy']:.3f}"
-        f"  val_loss {entry['val_loss']:.3f}  val_accuracy {entry['val_accuracy']:.3f}"
-        f"  {entry['images_per_second']:,.0f} images/s{'  best' if best else ''}"
+    epochs = {"initial_epoch": done, "epochs": asked["epochs"], "steps_per_epoch": made.steps}
+    epochs["shuffle"] = False
+    if made.engine["backend"] != "tensorflow":
+        return {"x": generate(), **epochs}
+    import tensorflow as tf
+
+    shapes = tf.nest.map_structure(
+        lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), next(_epoch(made, 1))
     )
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=shapes).prefetch(2)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # its thread lets fit() wait, see devices.batches
+    return {"x": dataset.with_options(options), **epochs}
 
 
-def fit_epoch(made: Training, number: int) -> tuple[dict[str, list[float]], float]:
-    """Keras' logs of one epoch and its seconds; the order depends on seed and epoch alone."""
-    task, seed = made.task, made.task.seed
+def _epoch(made: Training, number: int) -> Iterator[tuple]:
+    """The batches of an epoch: places of images, labels, and weights where the recipe has them."""
+    seed, asked = made.task.seed, made.task.recipe
     order = np.random.default_rng([seed, 2, number]).permutation(len(made.labels))
-    start = time.perf_counter()
     inputs, targets = order.astype("int32"), made.labels[order]
-    if task.recipe["mixing"]:
+    if asked["mixing"]:
         rng = np.random.default_rng([seed, 3, number])
-        partner, mix, targets = mixing.draw(targets, **task.recipe["mixing"], rng=rng)
-        inputs = [inputs, inputs[partner], mix]
-    weights = None if made.weights is None else made.weights[order]
-    batches = devices.batches(inputs, targets, weights, size=task.recipe["batch_size"])
-    logs = made.trainer.fit(**batches, shuffle=False, verbose=0).history
-    return logs, time.perf_counter() - start
+        partner, mix, targets = mixing.draw(targets, **asked["mixing"], rng=rng)
+        inputs = (inputs, inputs[partner], mix)
+    weights = () if made.weights is None else (made.weights[order].astype("float32"),)
+    size = asked["batch_size"]
+    for start in range(0, len(order), size):
+        part = slice(start, start + size)
+        cut = tuple(each[part] for each in inputs) if asked["mixing"] else inputs[part]
+        yield cut, *(each[part] for each in (targets, *weights))
+
+
+def callbacks(made: Training) -> list[Any]:
+    """Those of Keras' fit(): one measures the epoch, the recipe's rules follow, one keeps it."""
+    from keras.callbacks import LambdaCallback
+
+    asked, trainer, rate, start = made.task.recipe, made.trainer, 0.0, 0.0
+
+    def begin(epoch: int, logs: Any) -> None:
+        nonlocal rate, start
+        rate, start = recipe.rate(trainer.optimizer), time.perf_counter()
+
+    def measure(epoch: int, logs: dict[str, float]) -> None:
+        seconds = time.perf_counter() - start
+        if not np.isfinite(logs["loss"]):
+            raise FloatingPointError(
+                f"{made.task.params['id']}: the loss became {logs['loss']} in epoch {epoch + 1}; "
+                "lower training.learning_rate or set training.precision: float32"
+            )
+        with recipe.averaged(trainer.optimizer, trainer.trainable_variables):
+            logs |= _validate(made) | {
+                "learning_rate": rate,
+                "seconds": round(seconds, 3),
+                "images_per_second": round(len(made.labels) / seconds, 1),
+            }
+            made.history.append({"epoch": epoch + 1} | {key: logs[key] for key in COLUMNS})
+            if recipe.best_epoch(asked, made.history) == epoch + 1:
+                made.best_weights = [devices.array(weight) for weight in made.learner.weights]
+
+    def restore(logs: Any) -> None:  # after Keras' rules have set theirs to nothing
+        for rule, counters in zip(made.rules, made.counters, strict=False):
+            rule.wait, rule.best = counters
+
+    def keep(epoch: int, logs: dict[str, float]) -> None:
+        best = recipe.best_epoch(asked, made.history) == epoch + 1
+        made.say(
+            f"epoch {epoch + 1:>3}/{asked['epochs']}"
+            f"  loss {logs['loss']:.3f}  accuracy {logs['accuracy']:.3f}"
+            f"  val_loss {logs['val_loss']:.3f}  val_accuracy {logs['val_accuracy']:.3f}"
+            f"  {logs['images_per_second']:,.0f} images/s{'  best' if best else ''}"
+        )
+        checkpoint.save(made)
+
+    first = LambdaCallback(on_epoch_begin=begin, on_epoch_end=measure)
+    return [first, *made.rules, LambdaCallback(on_train_begin=restore, on_epoch_end=keep)]
 
 
 def _validate(made: Training) -> dict[str, float]:
@@ -231,15 +266,20 @@ def _validate(made: Training) -> dict[str, float]:
     return {"val_loss": nll(labels, probabilities), "val_accuracy": float(right.mean())}
 
 
-def score(made: Training) -> tuple[Any, dict[str, dict[str, np.ndarray]]]:
-    """A float32 network of the best weights, and its predictions on every part.
+def fit(made: Training) -> None:
+    """Train to the end, from the checkpoint where there is one."""
+    with made.stage("train"):
+        made.trainer.fit(**batches(made), callbacks=callbacks(made), verbose=0)
+
+
+def score(made: Training) -> dict[str, dict[str, np.ndarray]]:
+    """Give the network the weights of the kept epoch; its predictions on every part.
 
     float32 so that whoever loads model.keras gets the recorded probabilities on any machine.
     """
     task, views = made.task, made.task.recipe["views"]
     with made.stage("evaluate"), devices.exact():
-        final = made.whole if made.extractor else _network(task)
-        scored = transfer.head(final) if made.extractor else final
+        scored = transfer.head(made.network) if made.extractor else made.network
         scored.set_weights(made.best_weights)
 
         def answers(images: np.ndarray) -> np.ndarray:
@@ -255,22 +295,21 @@ def score(made: Training) -> tuple[Any, dict[str, dict[str, np.ndarray]]]:
             made.say(f"scoring the mean over {_count(views)} views of an image")
             roles = ("validation", "test")
             predictions |= task.predictions(mean_of_views, roles, store.VIEWS)
-    return final, predictions
+    return predictions
 
 
-def record(made: Training, scored: tuple[Any, dict[str, dict[str, np.ndarray]]]) -> store.Run:
-    """Write the run's files, and remove the checkpoint."""
-    task, history = made.task, pd.DataFrame(made.history)
-    final, predictions = scored
+def record(made: Training) -> store.Run:
+    """Score the kept epoch, write the run's files, and remove the checkpoint."""
+    task, history, predictions = made.task, pd.DataFrame(made.history), score(made)
     start, views = transfer.kind(task.params), task.recipe["views"]
     metrics = task.record(
         predictions,
         model={
             **({"weights": start} if start else {}),
             **({"views": _count(views)} if views else {}),
-            "parameters": int(final.count_params()),
+            "parameters": int(made.network.count_params()),
             "epochs_run": len(history),
-            "best_epoch": made.schedule.state["best_epoch"],
+            "best_epoch": recipe.best_epoch(task.recipe, made.history),
             "stopped_early": len(history) < task.recipe["epochs"],
         },
         timing={
@@ -285,7 +324,7 @@ def record(made: Training, scored: tuple[Any, dict[str, dict[str, np.ndarray]]])
         metrics,
         history,
         predictions,
-        lambda folder: final.save(folder / "model.keras"),
+        lambda folder: made.network.save(folder / "model.keras"),
     )
     checkpoint.remove(made)
     return written

@@ -104,8 +104,6 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
     figures = {
         "claims": plots.claimed_and_measured(verdicts),
         "accuracy": plots.accuracy_bars(tables.comparison(common)),
-        "curves": plots.all_curves(_of_first_seeds(runs)),
-        "confusion": plots.all_confusions(_of_first_seeds(common)),
     }
     for name, figure in figures.items():
         store.save_figure(figure, made / "figures" / f"{name}.svg")

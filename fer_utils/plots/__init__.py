@@ -2,8 +2,6 @@
 
 from fer_utils.plots.figures import (
     accuracy_bars,
-    all_confusions,
-    all_curves,
     architecture,
     claimed_and_measured,
     confusion,
@@ -12,10 +10,8 @@ from fer_utils.plots.figures import (
     feature_maps,
     filters,
     grid_scores,
-    heatmap,
     learning_curves,
     mistakes,
-    reliability,
     scatter,
     stages,
 )
@@ -24,6 +20,7 @@ from fer_utils.plots.style import (
     FIRST,
     MODEL_COLOURS,
     OTHER_COLOURS,
+    PLAIN,
     SECOND,
     SHARES,
     SPLIT_COLOURS,

@@ -126,10 +126,6 @@ def study(options: argparse.Namespace) -> Study:
     )
 
 
-def _papers() -> list[str]:
-    return claims.papers() if (ROOT / "notebooks" / f"{PAPER}.ipynb").is_file() else []
-
-
 def _profile(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """The profile with the seeds of the command line, and its name or path."""
     name = options.profile or ("full" if options.data else "demo")
@@ -169,14 +165,14 @@ def _selection(
 ) -> tuple[list[str], list[str]]:
     """The models and chapters to run; `finished` are the runs that the study's folder has."""
     models = profile.get("models") or config.standard_models()
-    chapters = [*CHAPTERS, *_papers()]
+    chapters = [*CHAPTERS, *claims.papers()]
     if options.only:
         known = [*config.names("models"), *chapters]
         for name in options.only:
             _check_known(name, known)
         chapters = [name for name in chapters if name in options.only]
         asked = {*options.only}
-        for name in set(_papers()) & asked:  # a paper's chapter shows its own networks
+        for name in set(claims.papers()) & asked:  # a paper's chapter shows its own networks
             asked |= {*claims.needs(name)}
         models = [name for name in config.names("models") if name in asked]
     about_runs = {"compare", "errors", "report"} & set(chapters)
@@ -275,7 +271,7 @@ def _own_value(notebook: str, key: str, value: Any) -> Any:
 
 def _shown(chapters: list[str], report: bool, folder: Path, models: set[str]) -> list[str]:
     """The chapters on runs: those asked for, and with a report those that it already has."""
-    later = [*_papers(), *(name for name in LATER if name != "report")]
+    later = [*claims.papers(), *(name for name in LATER if name != "report")]
     if not report:
         return [name for name in later if name in chapters]
     there = [name for name in later if (folder / _place(name) / "notebook.ipynb").is_file()]

@@ -8,7 +8,6 @@ from runs import make_run
 from fer_utils import data as datasets
 from fer_utils.analysis import errors, explain
 from fer_utils.base import ResultError
-from fer_utils.plots import errors as error_plots
 from fer_utils.runs import store, tables
 
 
@@ -133,22 +132,6 @@ def test_heat_lies_where_the_class_is_decided():
     assert heat.shape == (2, 48, 48) and heat[0].max() == pytest.approx(1)
     assert heat[0][10:20, 30:40].min() > 0.99 and heat[0][:9].max() == 0
     assert heat[1].max() == 0  # nothing speaks for the other class
-
-
-def test_figures_hold_what_they_are_given():
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (3, 48, 48)).astype(np.uint8)
-    probabilities = rng.dirichlet(np.ones(7), 3)
-    labels = np.array([0, 3, 6])
-    drawn = error_plots.right_answers(images, labels, probabilities, datasets.EMOTIONS)
-    bars = [axis for axis in drawn.axes if len(axis.patches) == 7]
-    assert [bar.get_width() for bar in bars[1].patches] == pytest.approx(probabilities[1])
-    photo = error_plots.photo_faces(
-        np.zeros((100, 200), np.uint8), np.array([[10, 10, 40, 40]]), probabilities[:1],
-        datasets.EMOTIONS,
-    )  # fmt: skip
-    widths = [bar.get_width() for bar in photo.axes[1].patches]
-    assert widths == pytest.approx(probabilities[0])
 
 
 def test_the_validation_images_can_be_judged_instead(runs):

@@ -182,9 +182,9 @@ def test_fusing_replaces_every_normalisation_of_a_network():
 
 
 def test_architecture_is_drawn_with_its_sums():
-    from fer_utils.plots import network as network_plots
+    from fer_utils import plots
 
-    axis = network_plots.architecture(models.build("fer_net", squeeze=True)).axes[0]
+    axis = plots.architecture(models.build("fer_net", squeeze=True)).axes[0]
     texts = [text.get_text() for text in axis.texts]
     assert [t for t in texts if "x" in t] == ["48x48", "24x24", "12x12", "6x6"]
     assert texts.count("256") == 3 and texts.count("7") == 1

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from fer_utils.plots.style import (
@@ -21,6 +22,31 @@ from fer_utils.plots.style import (
     panels,
     picture,
 )
+
+
+def faces(images: Sequence[np.ndarray], titles: Sequence[str], columns: int = 7) -> Figure:
+    """Images in rows of `columns`, each with its title."""
+    rows = max(1, -(-len(images) // columns))
+    height = 1.4 + 0.16 * max((title.count("\n") for title in titles), default=0)
+    figure, axes = panels(rows, columns, (1.15 * columns, height * rows))
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, image, title in zip(axes.flat, images, titles, strict=False):
+        picture(axis, image, title)
+    return figure
+
+
+def stages(images: dict[str, np.ndarray], titles: Sequence[str]) -> Figure:
+    """One row of images for each named stage, the same faces in every row."""
+    count = len(titles)
+    figure, axes = panels(len(images), count, (1.3 + 1.05 * count, 1.2 * len(images)))
+    for row, (name, pictures) in zip(axes, images.items(), strict=True):
+        for axis, image in zip(row, pictures, strict=True):
+            picture(axis, image)
+        row[0].text(-0.15, 0.5, name, transform=row[0].transAxes, ha="right", va="center")
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=9, fontweight="normal", loc="center")
+    return figure
 
 
 def heatmap(table: pd.DataFrame, rows: str, columns: str) -> Figure:
@@ -201,47 +227,18 @@ def all_confusions(runs: Sequence[Any]) -> Figure:
     return figure
 
 
-def gaps(comparison: pd.DataFrame) -> Figure:
-    """Accuracy in training and in validation of every run, joined by a line: the gap."""
-    table = comparison.sort_values("gap", ignore_index=True)
-    names = _run_names(table)
-    figure, [[axis]] = panels(size=(8, 1.2 + 0.36 * len(table)))
-    rows = np.arange(len(table))
-    axis.hlines(rows, table.validation_accuracy, table.train_accuracy, color="#AAAAAA", linewidth=3)
-    axis.plot(table.validation_accuracy, rows, "o", color=SECOND, label="validation")
-    axis.plot(table.train_accuracy, rows, "s", color=FIRST, label="training")
-    for row, entry in enumerate(table.itertuples()):
-        right = max(entry.train_accuracy, entry.validation_accuracy)
-        axis.annotate(
-            f"   {round(100 * entry.gap, 1) + 0:+.1f} points", (right, row), va="center", fontsize=9
-        )
-    axis.set_yticks(rows, names)
-    axis.set_xlim(0, 1.15)
-    axis.set_xticks(np.linspace(0, 1, 6))
-    axis.xaxis.set_major_formatter(PercentFormatter(1))
-    axis.set_xlabel("accuracy, without augmentation")
-    axis.grid(axis="y", visible=False)
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return figure
-
-
-# preprocessing
-
-
-def rates(table: pd.DataFrame, unit: str) -> Figure:
-    """Bars of the column `rate` with its interval (`low`, `high`) and of how many (`n`) it is."""
-    figure, [[axis]] = panels(size=(7, 0.9 + 0.34 * len(table)))
-    errors = [table["rate"] - table["low"], table["high"] - table["rate"]]
-    axis.barh(table.index, table["rate"], xerr=errors, color=FIRST, height=0.6, capsize=3)
-    for row, entry in enumerate(table.itertuples()):
-        axis.annotate(f"  {entry.rate:.1%} of {entry.n:,}", (entry.high, row), va="center")
-    end = min(1.0, 1.2 * table["high"].max())
-    axis.set_xticks([tick for tick in np.linspace(0, 1, 11) if tick <= end + 0.001])
-    axis.set_xlim(0, 1.3 * end)
-    axis.set_xlabel(unit)
-    axis.xaxis.set_major_formatter(PercentFormatter(1))
-    axis.invert_yaxis()
-    axis.grid(axis="y", visible=False)
+def reliability(tables: dict[str, pd.DataFrame]) -> Figure:
+    """Accuracy against confidence, a panel for each table of `calibration.calibration`."""
+    figure, axes = panels(1, len(tables), (3.3 * len(tables), 3.3))
+    for axis, (name, table) in zip(axes[0], tables.items(), strict=True):
+        axis.plot([0, 1], [0, 1], color="#888888", linewidth=1)
+        axis.annotate("as sure as right", (0.03, 0.08), rotation=45, fontsize=8, color="#666666")
+        spans = [table.accuracy - table.accuracy_low, table.accuracy_high - table.accuracy]
+        axis.errorbar(table.confidence, table.accuracy, spans, fmt="o-", color=FIRST, capsize=3)
+        axis.set(xlim=(0, 1), ylim=(0, 1), title=name, xlabel="confidence")
+        for scale in (axis.xaxis, axis.yaxis):
+            scale.set_major_formatter(PercentFormatter(1, 0))
+    axes[0][0].set_ylabel("share right")
     return figure
 
 
@@ -295,6 +292,65 @@ def grid_scores(grid: pd.DataFrame) -> Figure:
 
 
 # inside a network
+
+KINDS = {
+    "Conv2D": ("convolution", "#56B4E9"),
+    "MaxPooling2D": ("max-pool", "#E69F00"),
+    "GlobalAveragePooling2D": ("global average pooling", "#009E73"),
+    "Dropout": ("dropout", "#BBBBBB"),
+    "Dense": ("dense, softmax last", "#CC79A7"),
+}
+
+
+def architecture(network: Any) -> Figure:
+    """The layers of a Keras network from left to right, as high as their maps, with channels.
+
+    Arcs are sums with what lies before. Layers inside an arc's branch that weigh it, and those
+    that keep shape and values apart (normalisation, activations), are not drawn.
+    """
+    boxes: list[tuple[str, int, int]] = []  # kind, side of the maps, channels
+    arcs: list[tuple[int, int]] = []
+    last: dict[str, int] = {}  # by layer, the box that its output belongs to
+    for layer in network.layers:
+        before = [last[name] for name in _inputs(layer) if name in last]
+        kind, shape = type(layer).__name__, layer.output.shape
+        weighs = len(shape) == 4 and shape[1] == 1  # squeeze and excitation
+        if kind in KINDS and not weighs:
+            boxes.append((kind, shape[1] if len(shape) == 4 else 1, shape[-1]))
+            last[layer.name] = len(boxes) - 1
+        else:
+            last[layer.name] = max(before, default=-1)
+        if kind == "Add":
+            arcs.append((min(before), max(before)))
+    figure, [[axis]] = panels(size=(9, 2.9))
+    shown: set[str] = set()
+    for x, (kind, side, channels) in enumerate(boxes):
+        name, colour = KINDS[kind]
+        height = max(side, 4)
+        label = None if name in shown else name
+        axis.add_patch(Rectangle((x, -height / 2), 0.7, height, color=colour, label=label))
+        shown.add(name)
+        if kind in ("Conv2D", "Dense"):
+            axis.text(x + 0.35, height / 2 + 1, f"{channels}", ha="center", va="bottom", fontsize=8)
+        if side > 1 and (x == 0 or boxes[x - 1][1] != side):
+            text = f"{side}x{side}"
+            axis.text(x + 0.35, -height / 2 - 1, text, ha="center", va="top", fontsize=8)
+    for start, end in arcs:
+        top = max(boxes[i][1] for i in range(start, end + 1)) / 2 + 6
+        axis.annotate(
+            "", (end + 0.35, top), (start + 0.35, top),
+            arrowprops={"arrowstyle": "-|>", "connectionstyle": "arc3,rad=-0.4", "color": "grey"},
+        )  # fmt: skip
+    axis.set_xlim(-0.3, len(boxes))
+    axis.set_ylim(-32, 42)
+    axis.set_axis_off()
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return figure
+
+
+def _inputs(layer: Any) -> list[str]:
+    tensors = layer.input if isinstance(layer.input, list) else [layer.input]
+    return [tensor._keras_history.operation.name for tensor in tensors]
 
 
 def feature_maps(image: np.ndarray, maps: dict[str, np.ndarray], columns: int = 8) -> Figure:

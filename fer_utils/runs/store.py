@@ -107,9 +107,11 @@ def show(figure: Figure, path: str | Path, caption: str, folded: bool = False) -
     import base64
     import html
 
+    import matplotlib.pyplot as plt
     from IPython.display import HTML, display
 
     save_figure(figure, path)
+    plt.close(figure)  # else the notebook shows it a second time
     path = Path(path)
     kind = "svg+xml" if path.suffix == ".svg" else path.suffix[1:]
     data = base64.b64encode(path.read_bytes()).decode()

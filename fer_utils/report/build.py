@@ -98,7 +98,7 @@ def write_report(study: str | Path) -> Path:
         study / "report.html", shown, chapters=chapters, models=models, runs=runs,
         plan=plan, troubles=troubles.find(study, plan, runs, others), minutes=_minutes(times),
         own=own, real=real, records=[] if own else _records(),
-        against=opening.against(runs) if real else [],
+        known={run.place: run for run in Study().runs} if real else {},
     )  # fmt: skip
 
 
@@ -219,7 +219,7 @@ def _shows(output: Any, seen: set[str], number: Iterator[int], source: str) -> b
 def _webp(png: re.Match[str]) -> str:
     """A picture in a fraction of its size."""
     with Image.open(io.BytesIO(base64.b64decode(png[1]))) as picture, io.BytesIO() as file:
-        picture.convert("RGB").save(file, "webp", quality=40)
+        picture.convert("RGB").save(file, "webp", quality=30)
         return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

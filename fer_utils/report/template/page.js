@@ -2,8 +2,7 @@
 // The page can be read without this: it tidies, sorts and filters tables and unfolds chapters.
 const LONG = 20, FILTERED = 12; // rows from which a table is folded, has a box to filter
 const SHARE = /accuracy|recall|precision|\bf1|f1-score|\bgap\b|\bgain\b|^(low|high|mean|deviation|min|max)$/i;
-const VERDICTS = { reproduced: "holds", holds: "holds", yes: "holds", inside: "holds", higher: "higher", better: "higher",
-  lower: "lower", worse: "lower", no: "lower", "does not hold": "lower" };
+const VERDICTS = { reproduced: "holds", holds: "holds", yes: "holds", higher: "higher", lower: "lower", no: "lower", "does not hold": "lower" };
 const words = new Intl.Collator("en", { numeric: true });
 const text = (cell) => cell.textContent.trim();
 const number = (cell) => Number(text(cell).replace(/[,%\s]/g, "").replace("−", "-"));
@@ -82,7 +81,7 @@ for (const table of document.querySelectorAll("main table:has(thead)")) {
     const numeric = longest > 0 && !column.some((cell) => Number.isNaN(number(cell)));
     for (const cell of [head, ...column]) cell.classList.add(numeric ? "number" : longest > 90 ? "long" : "word");
     if (!numeric) head.style.setProperty("--width", `${Math.ceil(longest / 5)}ch`);
-    if (["verdict", "holds?", "inside"].includes(text(head)))
+    if (["verdict", "inside"].includes(text(head)))
       for (const cell of column) cell.className += ` verdict ${VERDICTS[text(cell)] ?? ""}`;
     // the rows of a table that has no name for them are facts: nothing to sort but numbers
     if (rows.length < 2 || !text(head) || !(numeric || text(heads[0]))) continue;

@@ -14,17 +14,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fer_utils.base import ROOT, ResultError
 from fer_utils.config import model
 from fer_utils.runs import papers as files
-from fer_utils.runs.faults import fault, lacks_weights, not_fer2013, other_data, shortened
+from fer_utils.runs import readings as other_readings
+from fer_utils.runs.faults import fault, lacks_weights, not_fer2013, shortened
 from fer_utils.runs.measures import MEASURES, STATEMENTS, Found
 from fer_utils.runs.pairs import accuracy_difference, difference, right
 from fer_utils.runs.papers import Claim, Paper, evidence_of_test_set, needs, papers
@@ -43,7 +42,6 @@ VERDICTS = (
     "reproduced", "higher", "lower", "holds", "does not hold", "holds for some seeds", DEPENDS,
     NOT_TESTED,
 )  # fmt: skip
-READINGS = ROOT / "results" / "reference" / "readings", ROOT / "results" / "readings"
 UNITS = {  # how a value is written, and what it is multiplied by
     "percent": ("{:.1f} %", 100), "number": ("{:.2f}", 1), "points": ("{:+.1f} points", 100),
     "difference": ("{:+.2f}", 1), "share of epochs": ("{:.0f} % of the epochs", 100),
@@ -77,7 +75,7 @@ def accuracies() -> pd.DataFrame:
 
 
 def verdicts(
-    runs: list[Run], run_id: str | None = None, readings: tuple[Path, ...] = READINGS
+    runs: list[Run], run_id: str | None = None, readings: tuple[Path, ...] = other_readings.FOLDERS
 ) -> pd.DataFrame:
     """One row per claim, or per claim about one model alone; `readings` are folders of records."""
     known: dict[tuple[str, str], dict[int, Run]] = {}
@@ -168,7 +166,9 @@ def _seeds(
     for name in run_ids:
         wanted = model(files.recipe(name), protocol="paper")
         key = wanted["id"], wanted["protocol"]
-        by_seed = _of_reading(name, key, claim, readings) if "/" in name else known.get(key, {})
+        by_seed = known.get(key, {})
+        if "/" in name:
+            by_seed = other_readings.records(name, readings, claim.claim)
         if not by_seed:
             return {}, f"there is no run of {name} under the {key[1]} protocol"
         for run in by_seed.values():
@@ -182,23 +182,6 @@ def _seeds(
               for n in common}  # fmt: skip
     good = [n for n in common if not faults[n]] or common
     return {n: [of[n] for of, _ in found] for n in good}, faults[good[0]]
-
-
-def _of_reading(
-    name: str, key: tuple[str, str], claim: Claim, folders: tuple[Path, ...]
-) -> dict[int, Run]:
-    """The records of a reading by seed; ResultError for one of other data."""
-    found: dict[int, Run] = {}
-    tops = [folder / name.split("/")[0] for folder in folders]
-    for path in (path for top in tops for path in sorted(top.rglob("metrics.json"))):
-        run = Run(path.parent, json.loads(path.read_text(encoding="utf-8")))
-        if (run.metrics["run_id"], run.metrics["protocol"]["name"]) != key:
-            continue
-        if why := other_data(run):
-            raise ResultError(f"{path}: {why}; move it away, or the claim cannot be judged that "
-                              f"{claim.claim}")  # fmt: skip
-        found.setdefault(run.metrics["seed"], run)
-    return found
 
 
 def _measured(claim: Claim, seeds: Seeds) -> dict[int, Found]:

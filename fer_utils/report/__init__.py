@@ -1,5 +1,6 @@
-"""The HTML report: the outputs of a study's executed notebooks in one self-contained page."""
+"""The HTML report: what the study found, and the executed notebooks of one run, in one page."""
 
-from fer_utils.report.build import facts, write_report
+from fer_utils.report.build import write_reference, write_report
+from fer_utils.report.opening import Study, figures, findings, source
 
-__all__ = ["facts", "write_report"]
+__all__ = ["Study", "figures", "findings", "source", "write_reference", "write_report"]

@@ -1,95 +1,140 @@
-"""One self-contained HTML page of a study's executed notebooks, by the nbconvert template here."""
+"""The report: one self-contained HTML page, by the nbconvert template in this folder."""
 
 from __future__ import annotations
 
-import itertools
+import base64
+import io
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import pandas as pd
 from jinja2 import pass_context
+from matplotlib.figure import Figure
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from PIL import Image
 
-from fer_utils.base import ResultError, write_text
-from fer_utils.report import troubles
+from fer_utils import plots
+from fer_utils.base import ROOT, ResultError, write_text
+from fer_utils.report import opening, troubles
+from fer_utils.report.opening import REFERENCE, Study
 from fer_utils.runs.store import Run, finished_runs, on_same_data
 
-OPENING = ("report", "compare")
-FURTHER = ("errors", "network", "explore", "balance", "preprocess", "benchmark")
+ORDER = ("compare", "errors", "explore", "preprocess", "balance", "network")  # after the papers
 HIDDEN = {"setup", "parameters", "injected-parameters"}
 METHODS = "## Methods and limits"  # the page has one such section for all chapters, at its end
+LARGEST = 200_000  # bytes of a CSV file in the page
+PNG = re.compile(r"data:image/png;base64,([\w+/=\s]+)")
+DRAWN = re.compile(r"\bT_[0-9a-f]{5}")  # the id of a table, which pandas draws at random
+OF_ERRORS = {
+    "reliability": "Accuracy at each confidence, before and after temperature scaling",
+    "coverage": "Accuracy if the images that a model is least sure of are left out",
+    "robustness": "Accuracy on worse pictures, by the strength of the disturbance",
+}
 
 
 @dataclass
 class Chapter:
-    """One executed notebook in the report."""
+    """An executed notebook, a section of docs/results.md, or a model (which has a `score`)."""
 
     id: str
-    notebook: str  # relative to the report
     title: str = ""
-    score: str = ""  # of a model
+    notebook: str = ""  # relative to the report
+    score: str = ""
     cells: list[Any] = field(default_factory=list)
+    figures: list[tuple[str, str, Path | None]] = field(default_factory=list)  # SVG, caption, CSV
+    runs: list[Run] = field(default_factory=list)
 
 
 class Renderer(IPythonRenderer):
-    """Markdown as nbconvert renders it, with headings some levels deeper."""
-
-    deeper = 1
+    """Markdown as nbconvert renders it, one level deeper; links stay in the page or name a host."""
 
     def heading(self, text: str, level: int, **attributes: Any) -> str:
-        return super().heading(text, min(level + self.deeper, 6), **attributes)
+        return super().heading(text, min(level + 1, 6), **attributes)
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        url = f"#study-{url[1:]}" if url.startswith("#") else url
+        return super().link(text, url, title) if "://" in url or url.startswith("#") else text
 
 
 class Page(HTMLExporter):
-    """All chapters by the template of this folder; their headings stand below the page's."""
+    """Fills the template."""
 
     @pass_context
     def markdown2html(self, context: Any, source: str) -> str:
         renderer = Renderer(escape=False, exclude_anchor_links=True)
-        renderer.deeper = 2 if context["chapter"].score else 1
         return MarkdownWithMath(renderer=renderer).render(source)
 
 
 def write_report(study: str | Path) -> Path:
-    """Write report.html of a study folder from its executed notebooks; returns its path.
+    """Write report.html of a study's executed notebooks; returns its path.
 
-    Models and chapters without a finished run are named at the top of the page.
+    It opens with the findings of results/reference, or with the study's own if it ran everything
+    on FER2013. Models and chapters without a finished run are named.
     """
     study = Path(study).absolute()
-    found = finished_runs(study)
+    plan, found = read_plan(study), finished_runs(study)
     runs, others = on_same_data(found) if found else ([], [])
-    plan = read_plan(study)
-    groups = {
-        "opening": [Chapter(name, f"{name}/notebook.ipynb") for name in OPENING],
-        "models": [_of_model(run) for run in runs],
-        "further": [Chapter(name, f"{name}/notebook.ipynb") for name in FURTHER],
-    }
-    number = itertools.count()
-    for name, chapters in groups.items():
-        groups[name] = [each for each in chapters if (study / each.notebook).is_file()]
-        for chapter in groups[name]:
-            _read(chapter, study / chapter.notebook, number)
-    if not any(groups.values()):
+    paths = [*study.glob("*/notebook.ipynb"), *study.glob("papers/*/notebook.ipynb")]
+    names = {path.parent.relative_to(study).as_posix() for path in paths} - {"report"}
+    names = sorted(names - {*ORDER}) + [name for name in ORDER if name in names]
+    chapters = [Chapter(Path(name).name, notebook=f"{name}/notebook.ipynb") for name in names]
+    models = [_model([run], f"{run.place}/notebook.ipynb") for run in runs]
+    models = [model for model in models if (study / model.notebook).is_file()]
+    if not chapters + models:
         raise ResultError(f"{study}: there is no executed notebook to make a report of")
-    content = {
-        "groups": groups,
-        "troubles": troubles.find(study, plan, runs, others),
-        "facts": facts(runs, plan),
-        "synthetic": _synthetic(runs, plan),
-        "repeats": [repeat(run, plan) for run in runs],
-    }
+    seen, number, times = set(), count(), []
+    for chapter in chapters + models:
+        times.append(_read(chapter, study / chapter.notebook, seen, number))
+    shown, real = opening.source(study, runs), opening.whole(runs)
+    own = shown.folder == study
+    return _write(
+        study / "report.html", shown, chapters=chapters, models=models, runs=runs,
+        plan=plan, troubles=troubles.find(study, plan, runs, others), minutes=_minutes(times),
+        own=own, real=real, records=[] if own else _records(),
+        known={run.place: run for run in Study().runs} if real else {},
+    )  # fmt: skip
+
+
+def write_reference(path: Path = REFERENCE / "report.html") -> Path:
+    """Write the report of the committed records, which has no image of a face."""
+    study = Study()
+    models, errors = [], Chapter("errors", "Where the models err")
+    for name, caption in OF_ERRORS.items():
+        svg = (REFERENCE / "figures" / f"{name}.svg").read_bytes()
+        errors.figures.append((base64.b64encode(svg).decode(), caption, None))
+    plots.use_style()
+    for _, group in groupby(study.runs, key=lambda run: run.metrics["run_id"]):
+        runs = list(group)
+        model = _model(runs, "")
+        model.runs, first = runs, runs[0]
+        if "loss" in first.history:
+            curves = plots.learning_curves(first.history, first.metrics["model"]["best_epoch"])
+            model.figures.append(
+                (_svg(curves), f"Epochs of {first.label}", first.folder / "history.csv")
+            )
+        models.append(model)
+    return _write(path, study, chapters=[*_records(), errors], models=models, runs=study.runs)
+
+
+def _write(path: Path, study: Study, **content: Any) -> Path:
+    plots.use_style()
+    figures = [(_svg(figure), *words) for figure, *words in opening.figures(study)]
+    content |= {"study": study, "figures": figures, "findings": opening.findings(study)}
+    content |= {"data_link": data_link}
+    folder = Path(__file__).parent
     page = Page(
-        template_name="template",
-        extra_template_basedirs=[str(Path(__file__).parent)],
-        default_preprocessors=[],
+        template_name="template", extra_template_basedirs=[str(folder)], default_preprocessors=[]
     )
     text, _ = page.from_notebook_node(nbformat.v4.new_notebook(), {"report": content})
-    write_text(study / "report.html", text)
-    return study / "report.html"
+    write_text(path, text)
+    return path
 
 
 def read_plan(study: Path) -> dict[str, Any]:
@@ -101,117 +146,103 @@ def read_plan(study: Path) -> dict[str, Any]:
         raise ResultError(f"{path}: cannot be read ({error}); start the study again") from None
 
 
-def facts(runs: list[Run], plan: dict[str, Any]) -> dict[str, str]:
-    """Date and provenance of the numbers, for the head of the page."""
-    if not runs:
-        return {"Data": Path(plan.get("data", "unknown")).name}
-    data, machines = runs[0].metrics["data"], [run.metrics["environment"] for run in runs]
-    splits = ", ".join(f"{n:,} {split}" for split, n in data["totals"].items())
-    models, seeds = ({run.metrics[key] for run in runs} for key in ("run_id", "seed"))
-    count = f"{_count(len(models), 'model')}, {_count(len(seeds), 'seed')}"
-    return {
-        "Date": max(run.metrics["timing"]["finished_at"] for run in runs)[:10],
-        "Study": f"{count}, profile {_profile(plan)}" if plan else count,
-        "Data": f"{sum(data['totals'].values()):,} images from {data['source']} ({splits})",
-        "SHA-256 of the data": data["sha256"],
-        "Code": _different(_short(machine["git_commit"]) for machine in machines),
-        "Machine": _different(
-            f"{m.get('processor', m['device'])}, {m['cores']} cores" for m in machines
-        ),
-        "Precision": _different(machine["precision"] for machine in machines),
-    }
+def _records() -> list[Chapter]:
+    """The sections of docs/results.md, which are rendered from the records."""
+    sections = re.split(r"^## ", (ROOT / "docs/results.md").read_text(encoding="utf-8"), flags=re.M)
+    parts = [section.partition("\n") for section in sections[1:]]
+    return [
+        Chapter(
+            "study-" + title.lower().replace(" ", "-"),
+            title,
+            cells=[nbformat.v4.new_markdown_cell(text)],
+        )
+        for title, _, text in parts
+    ]
 
 
-def repeat(run: Run, plan: dict[str, Any]) -> dict[str, str]:
-    """The command that makes a run's numbers again, and the commit of the code that made them."""
-    data, protocol = run.metrics["data"], run.metrics["protocol"]
-    given = plan.get("parameters", {}).get("train", {})
-    words = ["./run_all.sh", "--data", data["source"] if data["synthetic"] else "PATH"]
-    words += ["--profile", _profile(plan)] if plan else []
-    words += ["--on-bad", given["on_bad"]] if "on_bad" in given else []
-    words += ["--resize"] if given.get("resize") else []
-    # an ensemble is made again of its members; a classical system has one seed
-    networks = list(run.metrics["model"].get("members", ()))
-    only = [*(Path(place).parts[1] for place in networks), run.metrics["run_id"]]
-    if "builder" in run.metrics["params"]:
-        networks = [run.place]
-    seeds = sorted({int(Path(place).parts[2].removeprefix("seed_")) for place in networks})
-    words += ["--seeds", *map(str, seeds)] if seeds not in ([], [0]) else []
-    return {
-        "label": run.label,
-        "protocol": protocol["name"],
-        "accuracy": f"{run.test['accuracy']:.1%}",
-        "split": protocol["test"],
-        "command": " ".join([*words, "--only", *dict.fromkeys(only)]),
-        "commit": _short(run.metrics["environment"]["git_commit"]),
-        "record": f"{run.place}/metrics.json",
-    }
-
-
-def _of_model(run: Run) -> Chapter:
-    score, protocol = run.test, run.metrics["protocol"]
+def _model(runs: list[Run], notebook: str) -> Chapter:
+    """The chapter of a model, headed by the score of the first of its runs."""
+    score, protocol = runs[0].test, runs[0].metrics["protocol"]
     shown = (
         f"{score['accuracy']:.1%} of {score['n']:,} {protocol['test']} images right "
         f"({score['accuracy_low']:.1%} to {score['accuracy_high']:.1%})"
     )
-    if len(protocol["classes"]) != 7:
-        shown += f", {len(protocol['classes'])} classes"
-    name = f"{run.metrics['run_id']}-seed-{run.metrics['seed']}"
-    return Chapter(name, f"{run.place}/notebook.ipynb", run.label, shown)
+    shown += f", {len(protocol['classes'])} classes" if len(protocol["classes"]) != 7 else ""
+    name = f"{runs[0].metrics['run_id']}-seed-{runs[0].metrics['seed']}"
+    return Chapter(name, runs[0].label, notebook, shown)
 
 
-def _read(chapter: Chapter, path: Path, number: Iterator[int]) -> None:
-    """Fill in a chapter's title and the cells that it shows."""
-    for cell in nbformat.read(path, as_version=4).cells:
+def _read(chapter: Chapter, path: Path, seen: set[str], number: Iterator[int]) -> dict[str, Any]:
+    """Fill in a chapter's title and cells, without what is `seen`; returns papermill's times."""
+    notebook, table = nbformat.read(path, as_version=4), None
+    for place, cell in enumerate(notebook.cells, 1):
         if HIDDEN & set(cell.metadata.get("tags", [])) or cell.source.startswith(METHODS):
             continue
-        if cell.source.startswith("# ") and not chapter.cells:
-            title, _, cell.source = cell.source[2:].partition("\n")
-            chapter.title = chapter.title or title
-        if cell.cell_type == "code":
-            cell.outputs = [_own_ids(each, number) for each in cell.outputs if _shows(each)]
+        if cell.cell_type == "markdown":
+            table = None if cell.source.startswith("#") else table
+            if cell.source.startswith("# ") and not chapter.cells:
+                title, _, cell.source = cell.source[2:].partition("\n")
+                chapter.title = chapter.title or title
+        else:
+            # a figure is of the CSV file that its section of the notebook wrote last
+            names = re.findall(r"[\w.-]+\.csv(?=[\"'])", cell.source)
+            table = next((path.with_name(name) for name in names[::-1]), table)
+            address = f"{chapter.notebook}#cell-id={cell.get('id', place)}"
+            source = f'<a href="{address}">cell {place} of the notebook</a> {data_link(table)}'
+            cell.outputs = [each for each in cell.outputs if _shows(each, seen, number, source)]
         if cell.outputs if cell.cell_type == "code" else cell.source.strip():
             chapter.cells.append(cell)
     chapter.title = chapter.title or path.parent.name
+    return notebook.metadata.get("papermill", {})
 
 
-def _shows(output: Any) -> bool:
-    """Has an output something to show? Rich displays an empty frame beside what it prints."""
+def _shows(output: Any, seen: set[str], number: Iterator[int], source: str) -> bool:
+    """Does the page need an output? If so, its tables get own ids and its figures their source."""
     if output.output_type == "stream":
         return output.name != "stderr" and bool(output.text.strip())
-    return output.get("data", {}).get("text/plain") != ""
+    data = output.get("data", {})
+    text = data.get("text/html", "")
+    if "image/png" in data:
+        image = f'<img src="data:image/png;base64,{data["image/png"]}" alt="Figure">'
+        text = f"<figure>{image}</figure>"
+    picture = re.search(r'src="(data:[^"]+)', text)
+    content = picture[1] if picture else DRAWN.sub("", text) if "<table" in text else ""
+    if data.get("text/plain") == "" or content in seen:  # rich displays an empty frame
+        return False
+    seen |= {content} - {""}
+    text = DRAWN.sub(f"T_{next(number)}", PNG.sub(_webp, text))
+    text = text.replace("</figure>", f'<p class="source">{source}</p></figure>')
+    data |= {"text/html": text} if text else {}
+    return True
 
 
-def _own_ids(output: Any, number: Iterator[int]) -> Any:
-    """The output; a table of pandas, which draws its id from a million, gets one of its own."""
-    shown = output.get("data", {}).get("text/html", "")
-    drawn = shown.partition('<table id="T_')[2].partition('"')[0]
-    if drawn:
-        output.data["text/html"] = shown.replace(f"T_{drawn}", f"T_{next(number)}")
-    return output
+def _webp(png: re.Match[str]) -> str:
+    """A picture in a fraction of its size."""
+    with Image.open(io.BytesIO(base64.b64decode(png[1]))) as picture, io.BytesIO() as file:
+        picture.convert("RGB").save(file, "webp", quality=30)
+        return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _profile(plan: dict[str, Any]) -> str:
-    """Name of the study's profile; of a file of the user's own, the file's name."""
-    return Path(plan["profile"]).name
+def data_link(path: Path | None) -> str:
+    """A link that holds a CSV file, or nothing."""
+    if path is None or not path.is_file() or path.stat().st_size > LARGEST:
+        return ""
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<a download="{path.name}" href="data:text/csv;base64,{data}">{path.name}</a>'
 
 
-def _short(commit: str) -> str:
-    """A commit's first twelve digits, with the note on local changes if there is one."""
-    digits, space, note = commit.partition(" ")
-    return f"{digits[:12]}{space}{note}"
+def _svg(figure: Figure) -> str:
+    """A figure as SVG in base64."""
+    with io.BytesIO() as file:
+        figure.savefig(file, format="svg", metadata={"Date": None})
+        return base64.b64encode(file.getvalue()).decode()
 
 
-def _synthetic(runs: list[Run], plan: dict[str, Any]) -> bool:
-    if runs:
-        return runs[0].metrics["data"]["synthetic"]
-    return plan.get("data", "").startswith("synthetic")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _different(values: Iterable[str]) -> str:
-    """The different ones of some values, in their order."""
-    return "; ".join(dict.fromkeys(values))
+def _minutes(times: list[dict[str, Any]]) -> int:
+    """Minutes in which at least one of the notebooks ran, by papermill's start and end times."""
+    spans = [(each["start_time"], each["end_time"]) for each in times if each.get("end_time")]
+    seconds, until = 0.0, pd.Timestamp(0, tz="UTC")
+    for start, end in sorted((pd.Timestamp(a), pd.Timestamp(b)) for a, b in spans):
+        seconds += max(0.0, (end - max(start, until)).total_seconds())
+        until = max(until, end)
+    return max(1, round(seconds / 60))

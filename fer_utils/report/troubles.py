@@ -20,7 +20,7 @@ def find(study: Path, plan: dict[str, Any], runs: list[Run], others: list[Run]) 
     `runs` are those that the report shows, `others` those on other data.
     """
     titles = {run.metrics["run_id"]: run.metrics["params"]["title"] for run in [*runs, *others]}
-    titles |= {name: params[0]["title"] for name, params in plan.get("complete", {}).items()}
+    titles |= {name: params[0]["title"] for name, params in plan.get("recipes", {}).items()}
     known, found, failed = parameters.names("models"), [], set()
     for path in sorted(study.glob("failed/*.ipynb")):
         model, of_model, seed = path.stem.rpartition("_seed_")

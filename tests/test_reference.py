@@ -146,85 +146,30 @@ def test_other_data_and_unknown_models_are_refused(small, tmp_path):
         reference.read(tmp_path / "nothing")
 
 
-def test_collected_records_are_those_of_the_study(tmp_path):
+def test_a_study_and_a_reading_add_to_the_reference(tmp_path):
     study, folder = tmp_path / "study", tmp_path / "reference"
     make_run(study, "basic_cnn", protocol="holdout", correct=40)
-    make_run(study, "basic_cnn", correct=30)
-    kept = reference.collect(study, folder)
-    again = reference.read(folder)
-    assert [run.metrics for run in again] == [run.metrics for run in kept]
+    make_run(study, "hog_svm", correct=30)
+    reference.collect(study, folder)
     (folder / "README.md").write_text("what was checked")
-    (folder / "readings" / "other").mkdir(parents=True)
-    (folder / "readings" / "other" / "metrics.json").write_text("{}")
-    reference.collect(study, folder)  # a second time, beside what is not of the study
-    assert (folder / "README.md").read_text() == "what was checked"
-    assert (folder / "readings" / "other" / "metrics.json").is_file()
-    names = {path.name for path in folder.rglob("*") if path.is_file()}
-    assert names >= {"comparison.csv", "verdicts.csv", "claims.svg", "accuracy.svg"}
-    assert "predictions.npz" in names and "model.keras" not in names
-
-
-def test_a_study_adds_to_the_reference(tmp_path):
-    first, second, folder = tmp_path / "first", tmp_path / "second", tmp_path / "reference"
-    make_run(first, "basic_cnn", protocol="holdout", correct=40)
-    make_run(first, "deep_cnn", protocol="holdout", correct=50)
-    make_run(first, "hog_svm", correct=30)
-    reference.collect(first, folder)
-    make_run(second, "hog_svm", correct=20)
-    make_run(second, "light_cnn", correct=30)
-    places = [run.place for run in reference.collect(second, folder)]
-    assert places == [
-        "runs/basic_cnn/seed_0/holdout", "runs/deep_cnn/seed_0/holdout",
-        "runs/hog_svm/seed_0", "runs/light_cnn/seed_0",
+    make_run(tmp_path / "second", "hog_svm", correct=20)
+    make_run(tmp_path / "second", "light_cnn", correct=30)
+    reference.collect(tmp_path / "second", folder)
+    assert [run.place for run in reference.read(folder)] == [
+        "runs/basic_cnn/seed_0/holdout", "runs/hog_svm/seed_0", "runs/light_cnn/seed_0",
     ]  # fmt: skip
     scores = pd.read_csv(folder / "comparison.csv").set_index("run_id")["accuracy"]
     assert scores["basic_cnn"] == pytest.approx(40 / 60)
     assert scores["hog_svm"] == pytest.approx(20 / 60)
-    rows = pd.read_csv(folder / "verdicts.csv").set_index("claim")
-    order = rows.loc["Deep CNN scores above Basic CNN in the test"]
-    assert order["measured"] == pytest.approx(10 / 60) and order["verdict"] == "holds"
-
-
-def test_what_tells_of_all_models_is_renewed_by_a_study_of_all(tmp_path, capsys):
-    study, folder = tmp_path / "study", tmp_path / "reference"
-    make_run(study, "hog_svm", correct=30)
-    make_run(tmp_path / "seeds", "hog_svm", correct=30)
-    make_run(tmp_path / "seeds", "hog_svm", correct=32, seed=1)  # a further seed is not asked for
-    reference.collect(tmp_path / "seeds", folder)
-    (study / "errors").mkdir()
-    for said in ("first", "second"):
-        (study / "errors" / "mcnemar.csv").write_text(said)
-        reference.collect(study, folder)
-    assert (folder / "mcnemar.csv").read_text() == "second"
-    make_run(tmp_path / "other", "light_cnn", correct=30)
-    (tmp_path / "other" / "errors").mkdir()
-    (tmp_path / "other" / "errors" / "mcnemar.csv").write_text("third")
-    reference.collect(tmp_path / "other", folder)
-    assert (folder / "mcnemar.csv").read_text() == "second"
-    assert "kept as it was: mcnemar.csv, as this study lacks HOG + SVM" in capsys.readouterr().out
-
-
-def test_tables_of_the_network_chapter_stay_those_of_the_committed_network(tmp_path, capsys):
-    study, folder = tmp_path / "study", tmp_path / "reference"
-    make_run(study, "hog_svm", correct=30)
-    (study / "network").mkdir()
-    for model in ("fer_net", "fer_net_large"):
-        (study / "network" / "more_views.csv").write_text(f"views,run\n1,runs/{model}/seed_0\n")
-        reference.collect(study, folder)
-    assert "runs/fer_net/seed_0" in (folder / "more_views.csv").read_text()
-    assert "left out: more_views.csv, which is not of runs/fer_net/" in capsys.readouterr().out
-
-
-def test_a_killed_collection_loses_nothing(tmp_path):
-    study, folder = tmp_path / "study", tmp_path / "reference"
-    make_run(study, "hog_svm", correct=30)
-    reference.collect(study, folder)
-    (folder / "README.md").write_text("what was checked")
-    folder.rename(tmp_path / ".reference.old")  # as a kill leaves it, between the renamings
-    make_run(study, "light_cnn", correct=30)
-    assert len(reference.collect(study, folder)) == 2
     assert (folder / "README.md").read_text() == "what was checked"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["reference", "study"]
+    names = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert names >= {"verdicts.csv", "claims.svg", "accuracy.svg", "predictions.npz"}
+    assert "model.keras" not in names
+    make_run(tmp_path / "reading", "six_layer_cnn", protocol="publictest", epochs=60)
+    reference.collect(tmp_path / "reading", folder, reading="60_epochs")
+    kept = folder / "readings" / "60_epochs" / "runs" / "six_layer_cnn" / "seed_0" / "publictest"
+    assert (kept / "metrics.json").is_file()
+    assert len(reference.read(folder)) == 3
 
 
 def test_runs_on_other_images_are_not_added(small, tmp_path):

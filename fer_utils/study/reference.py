@@ -7,7 +7,6 @@ python -m fer_utils.study.reference                 makes tables and figures aga
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import shutil
 import sys
@@ -18,100 +17,68 @@ import pandas as pd
 
 from fer_utils import plots
 from fer_utils.base import ROOT, ParameterError, ResultError, status
-from fer_utils.runs import claims, committed, store, tables
+from fer_utils.runs import claims, committed, faults, store, tables
 from fer_utils.runs.store import Run
 
 FOLDER = ROOT / "results" / "reference"
-INT8_RECORD = "export_int8.json"
-FILES = ("metrics.json", "history.csv")  # of a run; predictions are kept as float16
-OF_ALL_MODELS = (  # of all models of a study together
+FILES = ("metrics.json", "history.csv", "export_int8.json")  # and predictions as float16
+OF_CHAPTERS = (  # of a study of all models
     "errors/mcnemar.csv", "errors/mcnemar_without_known.csv", "errors/reliability.svg",
     "errors/coverage.svg", "errors/robustness.svg",
+    "network/yardstick.csv", "network/speeds.csv", "network/more_views.csv",
 )  # fmt: skip
-OF_NETWORK = ("network/yardstick.csv", "network/speeds.csv", "network/more_views.csv")
 
 
-def read(folder: Path = FOLDER) -> list[Run]:
-    """The runs in the reference, without predictions; ResultError if there are none."""
-    paths = [
-        *folder.glob("runs/*/seed_*/metrics.json"),
-        *folder.glob("runs/*/seed_*/*/metrics.json"),
-    ]
-    if not paths:
-        raise ResultError(f"{folder}: no reference results here")
+def _records(folder: Path) -> list[Run]:
+    paths = [path for depth in ("*", "*/*") for path in folder.glob(f"runs/*/{depth}/metrics.json")]
     runs = [Run(p.parent, json.loads(p.read_text(encoding="utf-8"))) for p in paths]
     return sorted(
         runs, key=lambda run: (run.metrics["run_id"], run.metrics["seed"], len(run.folder.parts))
     )
 
 
-def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
-    """Add the records, tables and figures without faces of a study on FER2013 to the reference.
+def read(folder: Path = FOLDER) -> list[Run]:
+    """The runs in the reference, without models; ResultError if there are none."""
+    if runs := _records(folder):
+        return runs
+    raise ResultError(f"{folder}: no reference results here")
 
-    A run takes the place of the one of its model, seed and protocol, a table or figure that of its
-    name; what else is there stays, also what tells of all models together if the study lacks one.
-    Tables of the network chapter are taken of the committed network's run alone.
-    ResultError where the runs are synthetic, cut, of a part of FER2013 or of other images than
-    those in the reference. Returns all runs of the reference.
+
+def collect(study: str | Path, folder: Path = FOLDER, reading: str = "") -> list[Run]:
+    """Copy the records of a study on FER2013, and its tables and figures without faces.
+
+    A run replaces the one of its model, seed and protocol; what else is there stays. Runs of a
+    `reading` go to readings/<reading>, without tables. ResultError where runs are synthetic,
+    shortened, of a part of FER2013 or of other images than those in the reference. Returns the
+    runs of the study.
     """
-    found = store.finished_runs(study)
-    if not found:
+    runs = store.finished_runs(study)
+    if not runs:
         raise ResultError(f"{study}: no finished run here; give the folder of a study")
-    runs, others = store.on_same_data(found)
-    for run in others:
-        print(f"left out: {run.place} was run on other data")
-    if runs[0].metrics["data"]["synthetic"]:
-        raise ResultError(f"{study}: synthetic faces are no reference; give FER2013")
-    if why := claims.not_fer2013(runs[0].metrics["data"]["totals"]):
-        raise ResultError(f"{study}: {why}")
-    if cut := claims.shortened(runs):
+    cut = [] if reading else faults.shortened(runs)
+    if cut:
         raise ResultError(f"{study}: cut by a profile: {', '.join(cut)}; run profile full")
-    made, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
-    if old.exists() and not folder.exists():  # killed between the two renamings below
-        old.rename(folder)
-    for left in (made, old):
-        shutil.rmtree(left, ignore_errors=True)
-    if list(folder.glob("runs/*/seed_*")):
-        there = read(folder)[0].metrics["data"]["pixels_sha256"]
-        if there != runs[0].metrics["data"]["pixels_sha256"]:
-            raise ResultError(
-                f"{study}: not the images of the runs in {folder}; move {folder / 'runs'} away to "
-                "begin a new reference"
-            )
-    if folder.exists():
-        shutil.copytree(folder, made)
-    of_weights = str(committed.RUN.relative_to(FOLDER))
+    there = {run.metrics["data"]["pixels_sha256"] for run in _records(folder)}
     for run in runs:
-        place = made / run.place
+        if why := faults.other_data(run):
+            raise ResultError(f"{run.folder}: {why}, so not part of a reference")
+        if not {run.metrics["data"]["pixels_sha256"]} >= there:
+            raise ResultError(f"{run.folder}: not the images of the runs in {folder}")
+    for run in runs:
+        place = folder / "readings" / reading / run.place if reading else folder / run.place
         place.mkdir(parents=True, exist_ok=True)
         for name in FILES:
-            shutil.copyfile(run.folder / name, place / name)
+            if (run.folder / name).is_file():
+                shutil.copyfile(run.folder / name, place / name)
         store.keep_predictions(run, place / "predictions.npz")
-        if run.place == of_weights:
+        if place == committed.RUN:
             committed.save(run, place)
-        (place / INT8_RECORD).unlink(missing_ok=True)
-        if _is_of_its_network(run.folder / INT8_RECORD):
-            shutil.copyfile(run.folder / INT8_RECORD, place / INT8_RECORD)
-    here = {run.place for run in runs}
-    common = _common(render(made))
-    first = _of_first_seeds(common)  # the errors chapter's tables and figures are of these
-    lacking = sorted({run.metrics["params"]["title"] for run in first if run.place not in here})
-    for name in (*OF_ALL_MODELS, *OF_NETWORK):
-        source = store.study_folder(study) / name
-        place = made / ("figures" if source.suffix == ".svg" else "") / source.name
-        if not source.is_file():
-            continue
-        if name in OF_ALL_MODELS and place.is_file() and lacking:
-            print(f"kept as it was: {place.name}, as this study lacks {', '.join(lacking)}")
-        elif name in OF_NETWORK and of_weights not in {*pd.read_csv(source).get("run", ())}:
-            print(f"left out: {place.name}, which is not of {of_weights}")
-        else:
+    for source in (Path(study) / name for name in OF_CHAPTERS if not reading):
+        if source.is_file():
+            place = folder / ("figures" if source.suffix == ".svg" else "") / source.name
             shutil.copyfile(source, place)
-    if folder.exists():
-        folder.rename(old)
-    made.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
-    return read(folder)
+    render(folder)
+    return runs
 
 
 def render(folder: Path = FOLDER) -> list[Run]:
@@ -133,20 +100,6 @@ def render(folder: Path = FOLDER) -> list[Run]:
 
 def _common(runs: list[Run]) -> list[Run]:
     return [run for run in runs if run.metrics["protocol"]["name"] == "official"]
-
-
-def _is_of_its_network(record: Path) -> bool:
-    """Is the record of an int8 file there, and of the network that is saved next to it?"""
-    network = record.with_name("model.keras")
-    if not (record.is_file() and network.is_file()):
-        return False
-    digest = hashlib.sha256(network.read_bytes()).hexdigest()
-    return json.loads(record.read_text(encoding="utf-8")).get("source_sha256") == digest
-
-
-def _of_first_seeds(runs: list[Run]) -> list[Run]:
-    first = {run.metrics["run_id"]: run.metrics["seed"] for run in reversed(runs)}
-    return [run for run in runs if run.metrics["seed"] == first[run.metrics["run_id"]]]
 
 
 def training_seconds(
@@ -246,20 +199,22 @@ def compare(runs: list[Run], folder: Path = FOLDER) -> pd.DataFrame:
 
 
 def _collect(options: argparse.Namespace) -> None:
-    runs = collect(Path(options.study).absolute()) if options.study else render()
-    size = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
-    print(f"{len(runs)} runs in {FOLDER}, {size / 1e6:.2f} MB")
+    if options.study:
+        runs = collect(Path(options.study).absolute(), reading=options.reading)
+        print(f"{len(runs)} runs copied from {options.study}")
+    else:
+        render()
     print("render the documents again: python -m fer_utils.study.documents")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line: add a study's results, or make tables and figures again; the exit status."""
+    """Command line: add a study's results; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m fer_utils.study.reference",
-        description="Add a study's results to results/reference.",
+        description="Add a study's results to results/reference, or make its tables again.",
     )
-    told = "folder of a finished study on FER2013; without it tables and figures are made again"
-    parser.add_argument("study", nargs="?", help=told)
+    parser.add_argument("study", nargs="?", help="folder of a finished study on FER2013")
+    parser.add_argument("--reading", default="", help="the runs are of this reading of a paper")
     options = parser.parse_args(arguments)
     return status(lambda: _collect(options))
 

@@ -1,11 +1,15 @@
 """README.md and docs are rendered from the committed records; a wrong name is one clear error."""
 
 import re
+import sys
 
 import pytest
 
 from fer_utils.base import ROOT, ResultError
-from fer_utils.study import documents, reference
+from fer_utils.study import reference
+
+sys.path.insert(0, str(ROOT / "docs"))
+import render as documents
 
 pytestmark = pytest.mark.skipif(
     not (reference.FOLDER / "comparison.csv").is_file(), reason="no records in this checkout"
@@ -14,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 PARTS = ("recall", "precision")
 
 
-def render(folder, text):
+def rendered(folder, text):
     (folder / "README.md.j2").write_text(text)
     return documents.render(folder)["README.md"].split("\n", 1)[1]
 
@@ -22,7 +26,7 @@ def render(folder, text):
 def test_rendering_again_changes_nothing(capsys):
     assert documents.main(["--check"]) == 0, capsys.readouterr().out
     for page in documents.PAGES.values():
-        assert "python -m fer_utils.study.documents" in (ROOT / page).read_text().splitlines()[0]
+        assert "python docs/render.py" in (ROOT / page).read_text().splitlines()[0]
 
 
 def test_a_page_that_differs_is_named_and_written(tmp_path, monkeypatch, capsys):
@@ -51,7 +55,7 @@ def test_a_page_that_differs_is_named_and_written(tmp_path, monkeypatch, capsys)
 )
 def test_an_unknown_run_or_number_is_one_error_with_its_line(tmp_path, text, message):
     with pytest.raises(ResultError, match=message):
-        render(tmp_path, text)
+        rendered(tmp_path, text)
 
 
 def test_an_error_ends_the_command_with_one_line(monkeypatch, capsys):
@@ -65,14 +69,14 @@ def test_an_error_ends_the_command_with_one_line(monkeypatch, capsys):
 
 def test_numbers_are_those_of_the_records(tmp_path):
     scores = "{{ run('fer_net') | interval }}; {{ '%.4f' % seeds('fer_net').mean }}"
-    text, mean = render(tmp_path, scores).split("; ")
+    text, mean = rendered(tmp_path, scores).split("; ")
     assert re.fullmatch(r"\d\d\.\d % \(\d\d\.\d to \d\d\.\d\)", text)
     runs = [run for run in reference.read() if run.metrics["run_id"] == "fer_net"]
     assert float(mean) == pytest.approx(
         sum(run.test["accuracy"] for run in runs) / len(runs), abs=1e-4
     )
     both = "{{ pair('Deep CNN', 'HOG + SVM').value + pair('HOG + SVM', 'Deep CNN').value }}"
-    assert float(render(tmp_path, both)) == 0
+    assert float(rendered(tmp_path, both)) == 0
 
 
 def test_classes_are_those_of_the_record():

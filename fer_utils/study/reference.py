@@ -204,7 +204,7 @@ def _collect(options: argparse.Namespace) -> None:
         print(f"{len(runs)} runs copied from {options.study}")
     else:
         render()
-    print("render the documents again: python -m fer_utils.study.documents")
+    print("render the documents again: python docs/render.py")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """README.md and pages of docs, rendered from templates with the numbers of results/reference.
 
-python -m fer_utils.study.documents            writes the files
-python -m fer_utils.study.documents --check    exits with 1 and names the files that differ
+python docs/render.py            writes the files
+python docs/render.py --check    exits with 1 and names the files that differ
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from fer_utils import scores
 from fer_utils.base import ROOT, ResultError, write_text
 from fer_utils.config import model, names, standard_models
@@ -34,9 +35,7 @@ PAGES = {  # template: rendered file
     "DATA_CARD.md.j2": "docs/DATA_CARD.md",
     "reference.md.j2": "results/reference/README.md",
 }
-HEAD = (
-    "<!-- Made by python -m fer_utils.study.documents from docs/templates/{}: edit that file. -->\n"
-)
+HEAD = "<!-- Made by python docs/render.py from docs/templates/{}: edit that file. -->\n"
 
 Row = dict[str, Any]
 
@@ -209,7 +208,7 @@ def render(templates: Path = TEMPLATES) -> dict[str, str]:
 def main(arguments: list[str] | None = None) -> int:
     """Write the pages, or with --check compare them with their files; the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m fer_utils.study.documents",
+        prog="python docs/render.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -126,66 +126,54 @@ def tarred(content, mode="w:gz"):
     return stream.getvalue()
 
 
-def changed(path, change, d):
-    """A CSV of the same data whose text is changed."""
-    return write_csv(path / "a.csv", change(csv_text(d)))
-
-
-def usages(*words):
-    return lambda text: re.sub("|".join(USAGES), lambda m: words[USAGES.index(m[0])], text)
-
-
 def by_words(text):
     return re.sub("(?m)^[0-6],", lambda m: f"{KAGGLE[int(m[0][0])]},", text)
 
 
-FORMS = {
-    "csv": lambda p, d: write_csv(p / "fer2013.csv", d),
-    "icml": lambda p, d: write_csv(p / "a.csv", csv_text(d, "eup", "emotion, Usage, pixels")),
-    "columns": lambda p, d: write_csv(p / "a.csv", csv_text(d, "xepu", "id,emotion,pixels,Usage")),
-    "crlf": lambda p, d: write_csv(p / "a.csv", csv_text(d, end="\r\n")),
-    "bom": lambda p, d: write_csv(p / "a.csv", csv_text(d), "utf-8-sig"),
-    "quoted": lambda p, d: write_csv(p / "f 'R&D' (1).CSV", csv_text(d, quote='"')),
-    "no last line end": lambda p, d: write_csv(p / "a.csv", csv_text(d).rstrip("\n")),
-    "blank lines": lambda p, d: write_csv(p / "größe.csv", csv_text(d, end="\n\n")),
-    "spaces": lambda p, d: changed(p, lambda t: t.replace(",7 ", ", 007\t"), d),
-    "header in another case": lambda p, d: changed(
-        p, lambda t: t.replace("emotion,pixels,Usage", "LABEL,Pixels,usage"), d
-    ),
-    "labels 3.0": lambda p, d: changed(p, lambda t: re.sub("(?m)^([0-6]),", r"\1.0,", t), d),
-    "labels as words": lambda p, d: changed(p, by_words, d),
-    "train val test": lambda p, d: changed(p, usages("train", "val", "Test"), d),
-    "semicolons": lambda p, d: changed(p, lambda t: t.replace(",", ";"), d),
-    "tabs": lambda p, d: changed(p, lambda t: t.replace(",", "\t"), d),
-    "lists of pixels": lambda p, d: changed(
-        p, lambda t: re.sub("(?<=,)[0-9 ]{9,}", lambda m: f'"[{m[0].replace(" ", ", ")}]"', t), d
-    ),
-    "csv.gz": lambda p, d: write(p, {"fer2013.csv.gz": gzip.compress(text(d))}),
-    "text without a suffix": lambda p, d: write(p, {"fer2013": text(d)}) / "fer2013",
-    "tar.gz": lambda p, d: (
-        write(p, {"a.tgz": tarred({"README": b"", "x/fer2013.csv": text(d)})}) / "a.tgz"
-    ),
-    "tar called csv": lambda p, d: write(p, {"fer2013.csv": tarred({"a/b.csv": text(d)}, "w")}),
-    "tar of images": lambda p, d: (
-        write(p, {"a": tarred(dict(reversed(members(d, folder="./{split}/{emotion}/").items())))})
-        / "a"
-    ),
-    "zip": lambda p, d: write(p / "archive (1).zip", members(d)),
-    "zip without a suffix": lambda p, d: (
-        os.rename(write(p / "a.zip", members(d)), p / "a") or p / "a"
-    ),
-    "deep zip": lambda p, d: write(p / "a.zip", members(d, folder="x/y/{split}/{emotion}/")),
-    "backslashes": lambda p, d: write(p / "a.zip", members(d, folder="{split}\\{emotion}\\")),
-    "zipped csv": lambda p, d: write(p / "a.zip", {"README": b"", "x/FER2013.csv": text(d)}),
-    "zipped csv of another name": lambda p, d: write(p / "a.zip", {"balanced.csv": text(d)}),
-    "folder": lambda p, d: write(p / "a", members(d)),
-    "level below the split": lambda p, d: write(p / "a", members(d, folder="{split}/x/{emotion}/")),
-    "level below the class": lambda p, d: write(p / "a", members(d, folder="{split}/{emotion}/1/")),
-    "class above the split": lambda p, d: write(p / "a", members(d, folder="{emotion}/{split}/")),
-    "prefixes alone": lambda p, d: write(p / "a", members(d, folder="{emotion}/")),
-    "csv in folder": lambda p, d: write(p / "a", {"in/fer2013 (1).csv": text(d)}),
-    "junk in folder": lambda p, d: write(p / "a", JUNK | members(d)),
-    "junk in zip": lambda p, d: write(p / "a.zip", JUNK | members(d)),
+def listed(text):
+    return re.sub("(?<=,)[0-9 ]{9,}", lambda m: '"[' + m[0].replace(" ", ", ") + ']"', text)
+
+
+def other_usages(text):
+    words = dict(zip(USAGES, ("train", "val", "Test"), strict=True))
+    return re.sub("|".join(USAGES), lambda m: words[m[0]], text)
+
+
+TABLES = {  # the text of a CSV of the same data
+    "plain": csv_text,
+    "icml": lambda d: csv_text(d, "eup", "emotion, Usage, pixels"),
+    "more columns": lambda d: csv_text(d, "xepu", "id,emotion,pixels,Usage"),
+    "crlf": lambda d: csv_text(d, end="\r\n"),
+    "bom": lambda d: "\ufeff" + csv_text(d),
+    "quoted": lambda d: csv_text(d, quote='"'),
+    "no last line end": lambda d: csv_text(d).rstrip("\n"),
+    "blank lines": lambda d: csv_text(d, end="\n\n"),
+    "spaces": lambda d: csv_text(d).replace(",7 ", ", 007\t"),
+    "header in another case": lambda d: csv_text(d, header="LABEL,Pixels,usage"),
+    "labels 3.0": lambda d: re.sub("(?m)^([0-6]),", r"\1.0,", csv_text(d)),
+    "labels as words": lambda d: by_words(csv_text(d)),
+    "train val test": lambda d: other_usages(csv_text(d)),
+    "semicolons": lambda d: csv_text(d).replace(",", ";"),
+    "tabs": lambda d: csv_text(d).replace(",", "\t"),
+    "lists of pixels": lambda d: listed(csv_text(d)),
+}
+FILES = {  # the name of one file and its content
+    "csv": ("f 'R&D' (1).CSV", text),
+    "csv.gz": ("größe.csv.gz", lambda d: gzip.compress(text(d))),
+    "text without a suffix": ("fer2013", text),
+    "tar.gz": ("a.tgz", lambda d: tarred({"README": b"", "x/fer2013.csv": text(d)})),
+    "tar called csv": ("fer2013.csv", lambda d: tarred({"a/b.csv": text(d)}, "w")),
+    "tar of images": ("a", lambda d: tarred(members(d, folder="./{split}/{emotion}/"))),
+}
+FOLDERS = {  # what a folder, and a zip, holds
+    "images": members,
+    "deep": lambda d: members(d, folder="x/y/{split}/{emotion}/"),
+    "level below the split": lambda d: members(d, folder="{split}/x/{emotion}/"),
+    "level below the class": lambda d: members(d, folder="{split}/{emotion}/1/"),
+    "class above the split": lambda d: members(d, folder="{emotion}/{split}/"),
+    "prefixes alone": lambda d: members(d, folder="{emotion}/"),
+    "csv": lambda d: {"README": b"", "x/FER2013 (1).csv": text(d)},
+    "junk": lambda d: JUNK | members(d),
 }
 JUNK = dict.fromkeys(
     "__MACOSX/train/angry/._a.jpg train/angry/.DS_Store train/sad/Thumbs.db README.md "
@@ -194,10 +182,26 @@ JUNK = dict.fromkeys(
 )
 
 
+ONLY_ZIPPED = {
+    "backslashes": lambda d: members(d, folder="{split}\\{emotion}\\"),
+    "csv of another name": lambda d: {"balanced.csv": text(d)},
+}
+FORMS = [*TABLES, *FILES, *(f"{kind}, {c}" for kind in ("folder", "a.zip") for c in FOLDERS)]
+FORMS += [f"a.zip, {content}" for content in ONLY_ZIPPED]
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_the_same_data_gives_the_same_content(tmp_path, form):
     expected = make()
-    dataset = load(FORMS[form](tmp_path, expected), cache=False)
+    if form in TABLES:
+        path = write_csv(tmp_path / "fer2013.csv", TABLES[form](expected))
+    elif form in FILES:
+        name, content = FILES[form]
+        path = write(tmp_path, {name: content(expected)}) / name
+    else:
+        kind, _, content = form.partition(", ")
+        path = write(tmp_path / kind, (FOLDERS | ONLY_ZIPPED)[content](expected))
+    dataset = load(path, cache=False)
     assert dataset.images.dtype == dataset.labels.dtype == np.uint8
     assert dataset.provenance["pixels_sha256"] == data.pixels_sha256(expected)
     assert dataset.provenance["split"] == "official"

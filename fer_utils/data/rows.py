@@ -30,11 +30,10 @@ SPELLINGS = (  # of class folders, by label
 )  # fmt: skip
 EMOTION_FOLDERS = {word: label for label, words in enumerate(SPELLINGS) for word in words.split()}
 USAGE_FOLDERS = {
-    "Training": "train training",
-    "PublicTest": "validation val valid validate dev publictest",
-    "PrivateTest": "test testing privatetest",
+    **dict.fromkeys(("train", "training"), "Training"),
+    **dict.fromkeys("validation val valid validate dev publictest".split(), "PublicTest"),
+    **dict.fromkeys(("test", "testing", "privatetest"), "PrivateTest"),
 }
-USAGE_FOLDERS = {word: usage for usage, words in USAGE_FOLDERS.items() for word in words.split()}
 IMAGES = tuple(
     ".jpg .jpeg .jfif .jpe .png .bmp .gif .tif .tiff .webp .avif .heic .jp2 .pgm .ppm".split()
 )

@@ -41,10 +41,9 @@ def join(dataset: Dataset, path: str | os.PathLike) -> np.ndarray:
                 f"{name}: goes by the rows of fer2013.csv, but {dataset.names[rows < 0][0]} is not "
                 "from that file; give it, or votes by image (columns image, row, usage, emotion)"
             )
-        if rows.max(initial=-1) >= len(table):
+        if (last := rows.max(initial=-1)) >= len(table):
             raise DataError(
-                f"{name}: ends with row {len(table) + 1}, but the dataset has an image of row "
-                f"{rows.max() + 2}; {len(table)} votes do not belong to this data"
+                f"{name}: ends with row {len(table) + 1}, the dataset has row {last + 2}"
             )
         at = rows
         _agree(table["Usage"], at, dataset.usage, name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -49,6 +48,8 @@ def locked(folder: Path) -> Iterator[IO]:
             f"{folder}: the results folder cannot be written ({error.strerror}); "
             "name another one with --results"
         ) from None
+    import fcntl  # not on Windows, where records can be read but no run is made
+
     with lock:
         deadline = time.monotonic() + 30
         while True:
@@ -196,6 +197,8 @@ def sweep(study: Path) -> None:
 
 def _held(folder: Path) -> bool:
     """Does a process work in this folder?"""
+    import fcntl
+
     with contextlib.suppress(FileNotFoundError), open(folder / ".lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fer_utils.base import DataError
+from fer_utils.data import photo
 from fer_utils.data.dataset import Dataset, pixels_sha256
 
 CASCADE = "haarcascade_frontalface_default.xml"
@@ -165,23 +166,9 @@ def read_photo(path: str) -> np.ndarray:
 
     The camera's orientation mark is followed.
     """
-    try:
-        data = np.fromfile(Path(path).expanduser(), np.uint8)
-        photo = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
-    except FileNotFoundError:
-        raise DataError(f"photo {path}: there is no such file") from None
-    except (OSError, RuntimeError) as error:  # the latter of a ~ of nobody
-        why = getattr(error, "strerror", None) or error
-        raise DataError(f"photo {path}: cannot be read ({why})") from None
-    except cv2.error:  # an empty file
-        photo = None
-    if photo is None:
-        raise DataError(f"photo {path}: not an image that can be read; give a .jpg or .png")
-    factor = 1000 / max(photo.shape)
-    if factor >= 1:
-        return photo
-    height, width = (max(1, round(factor * side)) for side in photo.shape)
-    return cv2.resize(photo, (width, height))
+    image = photo.read(path).convert("L")
+    image.thumbnail((1000, 1000), reducing_gap=None)
+    return np.asarray(image)
 
 
 def views(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from fer_utils.runs import predictors, provenance, store
 if TYPE_CHECKING:
     import keras
 
-FILE, RECORD = "model_int8.tflite", "export_int8.json"
+FILE, RECORD, FORM = "model_int8.tflite", "export_int8.json", "TensorFlow Lite, int8"
 BATCH = 256
 
 
@@ -30,15 +31,9 @@ def export(run: store.Run, dataset: Dataset) -> dict[str, Any]:
     bytes, and on the splits that the run is selected and tested on its accuracy, the float32
     network's, and how many predictions are the same.
     """
-
     content = converted(predictors.network(run))
-    predict = predictor(content)
-    record: dict[str, Any] = {
-        "format": "TensorFlow Lite, int8 weights",
-        "source_sha256": _source(run),
-        "bytes": len(content),
-    }
-    protocol = run.metrics["protocol"]
+    predict, protocol = predictor(content), run.metrics["protocol"]
+    record = {"format": f"{FORM} weights", "source_sha256": _source(run), "bytes": len(content)}
     for split in dict.fromkeys((protocol["validation"], protocol["test"])):
         recorded = run.predictions(split)
         before = recorded["probabilities"].argmax(axis=1)
@@ -64,23 +59,27 @@ def read(run: store.Run) -> dict[str, Any] | None:
     return None
 
 
+def installed() -> bool:
+    """Is LiteRT here, which runs exported files?"""
+    return importlib.util.find_spec("ai_edge_litert") is not None
+
+
 def possible() -> bool:
-    """Can networks be converted? Keras must run on TensorFlow for it."""
+    """Can networks be converted and run? Keras must run on TensorFlow for it."""
     import keras
 
-    return keras.backend.backend() == "tensorflow"
+    return installed() and keras.backend.backend() == "tensorflow"
 
 
 def _source(run: store.Run) -> str:
     return hashlib.sha256((run.folder / "model.keras").read_bytes()).hexdigest()
 
 
-def predictor(content: str | Path | bytes) -> Callable[[np.ndarray], np.ndarray]:
+def predictor(content: Path | bytes) -> Callable[[np.ndarray], np.ndarray]:
     """Probabilities float32 (n, classes) of images uint8 (n, 48, 48), by an exported network."""
     from ai_edge_litert.interpreter import Interpreter
 
-    if not isinstance(content, bytes):
-        content = Path(content).read_bytes()
+    content = content if isinstance(content, bytes) else content.read_bytes()
     with devices.silence():
         network = Interpreter(model_content=content, num_threads=provenance.threads())
     pixels = network.get_input_details()[0]["index"]
@@ -106,18 +105,13 @@ def predictor(content: str | Path | bytes) -> Callable[[np.ndarray], np.ndarray]
 
 
 def converted(network: keras.Model) -> bytes:
-    """A network in the form of TensorFlow Lite with int8 weights.
-
-    From pixels float32 (n, 48, 48, 1) to probabilities.
-    """
+    """A network from pixels (n, 48, 48, 1) to probabilities as TensorFlow Lite, int8 weights."""
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
+    from tensorflow.python.framework import convert_to_constants as constants
 
     signature = [tf.TensorSpec((None, 48, 48, 1), tf.float32, name="pixels")]
     function = tf.function(lambda pixels: network(pixels, training=False), signature)
-    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+    frozen = constants.convert_variables_to_constants_v2(function.get_concrete_function())
     with devices.silence():
         # frozen, it needs no variables: an empty module spares saving the network's once more
         converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())

@@ -1,43 +1,66 @@
-"""The expressions of the faces in a photo, by the committed FER-Net or a finished run.
+"""The expressions of the faces in photos, by the committed FER-Net or a finished run.
 
-python -m fer_utils.extras.photo IMAGE ... [--model RUN]
+python -m fer_utils.extras.photo PHOTO ... [--face] [--json] [--save PICTURE] [--model RUN]
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import hashlib
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from fer_utils import config as parameters
-from fer_utils.base import DataError, ResultError, replacing, status
+from fer_utils.base import DataError, ParameterError, ResultError, status
+from fer_utils.data import photo as photos
 from fer_utils.data import preprocess
-from fer_utils.data.dataset import cache_folder
 from fer_utils.extras import export
-from fer_utils.extras import weights as pretrained
+from fer_utils.extras import weights as committed
 from fer_utils.models import devices
 from fer_utils.runs import predictors, store
 
 STUDIES = ("full", "quick", "demo")  # where a run is looked for, in this order
 SMALLEST = 40  # side of a face in a photo, pixels
+WINDOW = 24  # side of the detector's window, pixels
+DETECTED = 20e6  # pixels of the largest photo in which faces are searched at full size
+DOUBTFUL = 1 / 3  # of the widest face: what is smaller is rarely a face
 
 
-def faces(photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes int (n, 4) of the faces in a grey photo, and the faces uint8 (n, 48, 48).
+def smallest(shape: tuple[int, ...]) -> int:
+    """Side in pixels of the smallest face that is found in a photo of this height and width."""
+    return max(SMALLEST, math.ceil(WINDOW / _factor(shape)))
 
-    A photo of 48x48 pixels is a face, as in FER2013.
+
+def _factor(shape: tuple[int, ...]) -> float:
+    return min(1.0, math.sqrt(DETECTED / (shape[0] * shape[1])))
+
+
+def faces(photo: np.ndarray, whole: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes int (n, 4) of the faces in a grey photo from left to right; faces uint8 (n, 48, 48).
+
+    A box is left, top, width, height. With `whole`, and in a photo of 48x48 pixels as in FER2013,
+    the centred square is the face. Above 20 megapixels a smaller copy is searched.
     """
-    if photo.shape == (48, 48):
-        return np.array([[0, 0, 48, 48]]), photo[None]
-    boxes = preprocess.detect(photo, SMALLEST)
+    height, width = photo.shape
+    if whole or photo.shape == (48, 48):
+        side = min(height, width)
+        boxes = np.array([[(width - side) // 2, (height - side) // 2, side, side]])
+    else:
+        factor, copy = _factor(photo.shape), photo
+        if factor < 1:
+            size = (max(1, round(factor * width)), max(1, round(factor * height)))
+            copy = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+        found = preprocess.detect(copy, math.ceil(factor * smallest(photo.shape)))
+        boxes = np.round(found / factor).astype(int)
+        boxes = boxes[np.argsort(boxes[:, 0], kind="stable")]
     cut = [
         cv2.resize(photo[y : y + h, x : x + w], (48, 48), interpolation=cv2.INTER_AREA)
         for x, y, w, h in boxes
@@ -47,112 +70,149 @@ def faces(photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _chosen(model: str) -> store.Run:
     """The run in a folder, or the first of a model's in the last studies."""
-    known = parameters.names("models")
-    if model not in known:
-        if not Path(model).is_dir():
-            raise ResultError(
-                f"--model {model} is neither the folder of a run, as runs/basic_cnn/seed_0, "
-                f"nor a model; models are {', '.join(known)}"
-            )
-        folder = Path(model)
-        if (folder / "metrics.json").is_file() and not (folder / "predictions.npz").is_file():
-            raise ResultError(
-                f"--model {model}: a record alone; give a run's folder that has its network"
-            )
-        return store.read_run(model)
-    for study in STUDIES:
-        if found := store.finished_runs(f"results/{study}", [model]):
-            return found[0]
-    raise ResultError(
-        f"no finished run of {model} in results/{{{','.join(STUDIES)}}}; "
-        f"./run_all.sh --data PATH --only {model} makes one, or give the folder of a run elsewhere"
-    )
-
-
-def committed_in_int8(folder: Path) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Probabilities of images by the committed network as a TensorFlow Lite file of int8 weights.
-
-    The file is made when it is first asked for and kept in the cache, so that later no Keras is
-    loaded. None where there is none yet and Keras does not run on TensorFlow, which alone converts.
-    """
-    digest = hashlib.sha256(json.dumps(pretrained.record(folder)["params"]).encode())
-    with contextlib.suppress(OSError):  # which loading the network tells of
-        digest.update((folder / pretrained.FILE).read_bytes())
-    kept = cache_folder()
-    place = kept and kept / f"{folder.parent.name}-{digest.hexdigest()[:24]}.tflite"
-    with contextlib.suppress(OSError, ValueError):  # there is none, or it is damaged: made anew
-        if place:
-            return export.predictor(place)
-    if not export.possible():
-        return None
-    content = export.converted(pretrained.network(folder))
-    if place:
-        with contextlib.suppress(ResultError):  # a full or read-only disk costs time alone
-            with replacing(place) as temporary:
-                temporary.write_bytes(content)
-    return export.predictor(content)
+    known, folder = parameters.names("models"), Path(model)
+    if model in known:
+        for study in STUDIES:
+            if found := store.finished_runs(f"results/{study}", [model]):
+                return found[0]
+        raise ResultError(
+            f"no finished run of {model} in results/{{{','.join(STUDIES)}}}; ./run_all.sh "
+            f"--data PATH --only {model} makes one, or give the folder of a run elsewhere"
+        )
+    if not folder.is_dir():
+        raise ResultError(
+            f"--model {model} is neither the folder of a run, as runs/basic_cnn/seed_0, "
+            f"nor a model; models are {', '.join(known)}"
+        )
+    if (folder / "metrics.json").is_file() and not (folder / "predictions.npz").is_file():
+        raise ResultError(f"--model {model}: a record alone; give a run's folder with its network")
+    return store.read_run(model)
 
 
 def _predictor(model: str | None) -> tuple[Callable[[np.ndarray], np.ndarray], store.Run, str]:
-    """What predicts, the run it is from, and what the model is to be called."""
-    from fer_utils.runs import store
-
+    """What predicts, the run it is from, and the model's name."""
     devices.check_backend()
-    committed = pretrained.RUN if model is None else Path(model)
-    if model is None or (committed / pretrained.FILE).is_file():
-        run = store.Run(committed, pretrained.record(committed))
-        name = f"{run.label}, committed weights"
-        if predict := committed_in_int8(committed):
-            return predict, run, f"{name}, int8"
-        return predictors.of_network(pretrained.network(committed)), run, name
+    folder = committed.RUN if model is None else Path(model)
+    if model is None or (folder / committed.FILE).is_file():
+        run = store.Run(folder, committed.record(folder))
+        if predict := committed.in_int8(folder):
+            return predict, run, f"{run.label}, committed weights, int8"
+        predict = predictors.of_network(committed.network(folder))
+        return predict, run, f"{run.label}, committed weights"
     run = _chosen(model)
     if export.read(run):  # a quarter of the size, and quicker to load
         return export.predictor(run.folder / export.FILE), run, f"{run.label}, int8 weights"
     return predictors.predictor(run), run, run.label
 
 
-def _described(run: store.Run, name: str) -> str:
-    """The model's name, how good its network is, and what that means."""
-    split = run.metrics["protocol"]["test"]
-    accuracy = (export.read(run) or run.metrics["scores"])[split]["accuracy"]
-    text = f"model {name}, {accuracy:.1%} of {split} right"
-    if run.metrics["data"]["synthetic"]:
-        text += "\ntrained on synthetic faces: what it says of a real one means nothing"
-    elif accuracy < 2 / len(run.metrics["protocol"]["classes"]):
-        text += "\nhardly better than chance: what it says means little"
-    return text
+class Model:
+    """A network with the views that it averages and the accuracy that its record has for them."""
+
+    def __init__(self, model: str | None, one_view: bool = False) -> None:
+        with devices.silence():
+            self.predict, self.run, self.name = _predictor(model)
+        metrics = self.run.metrics
+        self.split, self.classes = metrics["protocol"]["test"], metrics["protocol"]["classes"]
+        several = metrics["scores"].get(self.split + store.VIEWS)
+        self.views = {} if one_view or not several else metrics["params"]["training"]["views"]
+        self.count = metrics["model"]["views"] if self.views else 1
+        scores = export.read(self.run) or metrics["scores"]
+        self.accuracy = (several if self.views else scores[self.split])["accuracy"]
+
+    def probabilities(self, cut: np.ndarray) -> np.ndarray:
+        """float32 (n, classes) of faces uint8 (n, 48, 48), the mean over the views."""
+        views = preprocess.views(cut, **self.views)[: self.count]
+        return np.mean([self.predict(view) for view in views], axis=0)
+
+    def notes(self) -> list[str]:
+        """What a reader of the probabilities should know."""
+        views = f"the mean of {self.count} views of a face" if self.count > 1 else "one view"
+        notes = [
+            f"right on {self.accuracy:.1%} of the {self.split} images ({views})",
+            "an expression is not a feeling",
+        ]
+        if self.run.metrics["data"]["synthetic"]:
+            notes.append("trained on synthetic faces: its answers for real ones mean nothing")
+        elif self.accuracy < 2 / len(self.classes):
+            notes.append("hardly better than chance: its answers mean little")
+        return notes
+
+    def answer(self, path: str, image: Image.Image, whole: bool) -> dict[str, Any]:
+        """The faces of a photo as plain data: box, emotion, probabilities, and whether doubtful."""
+        boxes, cut = faces(np.asarray(image.convert("L")), whole)
+        widest = max(boxes[:, 2], default=0)
+        found = []
+        for box, shares in zip(boxes.tolist(), self.probabilities(cut) if len(cut) else ()):  # noqa: B905
+            order = np.argsort(-shares)
+            found.append({
+                "box": box,
+                "doubtful": bool(box[2] < DOUBTFUL * widest),
+                "emotion": self.classes[order[0]],
+                "probabilities": {self.classes[i]: round(float(shares[i]), 4) for i in order},
+            })  # fmt: skip
+        return {"photo": path, "width": image.width, "height": image.height, "faces": found}
 
 
-def _show(
-    image: str, photo: np.ndarray, predict: Callable[[np.ndarray], np.ndarray], classes: list[str]
-) -> None:
-    boxes, cut = faces(photo)
-    count = f"{len(boxes)} face{'s' * (len(boxes) != 1)}"
-    print(f"\n{image}: {count} found in {photo.shape[1]} x {photo.shape[0]} pixels")
-    if not len(boxes):
-        print(f"  only frontal faces of at least {SMALLEST} pixels are found")
-        return
-    for (x, y, w, _), probabilities in zip(boxes, predict(cut), strict=True):
-        print(f"  face at column {x}, row {y}, {w} pixels wide")
-        for label in np.argsort(-probabilities):
-            share = probabilities[label]
-            print(f"    {classes[label]:<10} {share:6.1%} {'#' * round(40 * share)}")
+def _text(answer: dict[str, Any]) -> str:
+    found, width, height = answer["faces"], answer["width"], answer["height"]
+    count = f"{len(found)} face{'s' * (len(found) != 1)}"
+    lines = [f"\n{answer['photo']}: {count} found in {width} x {height} pixels"]
+    if not found:
+        least = smallest((height, width))
+        lines.append(f"  only frontal faces of at least {least} pixels are found; if the picture "
+                     "is a face that is cut out already, add --face")  # fmt: skip
+    for number, face in enumerate(found, 1):
+        x, y, wide, _ = face["box"]
+        doubt = "; much smaller than the widest: perhaps not a face" * face["doubtful"]
+        lines.append(f"  face {number} at column {x}, row {y}, {wide} pixels wide{doubt}")
+        for emotion, share in face["probabilities"].items():
+            lines.append(f"    {emotion:<10} {share:6.1%} {'#' * round(40 * share)}".rstrip())
+    return "\n".join(lines)
 
 
-def _predict(options: argparse.Namespace) -> None:
-    photos, faults = {}, []
-    for image in options.image:
+def _save(image: Image.Image, answer: dict[str, Any], path: str) -> None:
+    """Write a photo with numbered boxes; ResultError if it cannot be written."""
+    drawn = image.convert("RGB")
+    pen, line = ImageDraw.Draw(drawn), max(2, max(drawn.size) // 400)
+    font = ImageFont.load_default(max(12, max(drawn.size) // 60))
+    for number, face in enumerate(answer["faces"], 1):
+        x, y, wide, high = face["box"]
+        colour = "grey" if face["doubtful"] else "lime"
+        pen.rectangle((x, y, x + wide - 1, y + high - 1), outline=colour, width=line)
+        name = f"{number} {face['emotion']} {max(face['probabilities'].values()):.0%}"
+        pen.text((x, y), name, "white", font, "ls", stroke_width=2, stroke_fill="black")
+    try:
+        drawn.save(Path(path).expanduser())
+    except (OSError, ValueError) as error:
+        raise ResultError(
+            f"--save {path}: cannot be written ({error}); name a .jpg or .png in a folder that "
+            "is there"
+        ) from None
+
+
+def _answer(options: argparse.Namespace) -> None:
+    if options.save and len(options.photo) > 1:
+        raise ParameterError("--save is for one photo; give them one after the other")
+    if options.save and Path(options.save).absolute() == Path(options.photo[0]).absolute():
+        raise ParameterError(f"--save {options.save} would replace the photo; give another name")
+    pictures, faults = {}, []
+    for path in options.photo:
         try:
-            photos[image] = preprocess.read_photo(image)
+            pictures[path] = photos.read(path)
         except DataError as error:
             faults.append(str(error))
-    if not photos:
+    if not pictures:
         raise DataError("; ".join(faults))
-    with devices.silence():
-        predict, run, name = _predictor(options.model)
-    print(_described(run, name))
-    for image, photo in photos.items():
-        _show(image, photo, predict, run.metrics["protocol"]["classes"])
+    model = Model(options.model, options.one_view)
+    answers = [model.answer(path, image, options.face) for path, image in pictures.items()]
+    if options.json:
+        about = {"model": model.name, "accuracy": model.accuracy, "views": model.count}
+        print(json.dumps({**about, "notes": model.notes(), "photos": answers}, indent=1))
+    else:
+        print(f"model {model.name}", *model.notes(), sep="\n  ")
+        print(*map(_text, answers), sep="\n")
+    if options.save:
+        _save(pictures[options.photo[0]], answers[0], options.save)
     if faults:  # last, where it is seen, and after what could be done
         sys.stdout.flush()
         raise DataError("; ".join(faults))
@@ -160,14 +220,21 @@ def _predict(options: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the probabilities of every face in every photo that can be read; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m fer_utils.extras.photo", description=__doc__)
-    parser.add_argument("image", nargs="+", help="photos, .jpg or .png")
-    parser.add_argument(
-        "--model", metavar="RUN", help="a run's folder, or the id of a model in your last full, "
-        "quick or demo study (default: FER-Net with the committed weights)"
-    )  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m fer_utils.extras.photo",
+        description="The expressions of the faces in photos. An expression is not a feeling.",
+    )
+    add = parser.add_argument
+    add("photo", nargs="+", help="JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF")
+    add("--face", action="store_true", help="the picture is a face that is cut out already")
+    add("--json", action="store_true", help="print JSON")
+    add("--save", metavar="PICTURE", help="write the photo with the faces marked")
+    add("--one-view", action="store_true", help="do not average views of a face (shifted by two "
+        "pixels, mirrored): ten times as fast, a little less accurate")  # fmt: skip
+    add("--model", metavar="RUN", help="a run's folder, or the id of a model in your last full, "
+        "quick or demo study (default: FER-Net with the committed weights)")  # fmt: skip
     options = parser.parse_args(arguments)
-    return status(lambda: _predict(options))
+    return status(lambda: _answer(options))
 
 
 if __name__ == "__main__":

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from fer_utils.extras import export
+from fer_utils.runs.predictors import BATCHES, predictor
 from fer_utils.runs.store import Run
 
-if TYPE_CHECKING:
-    pass
-from fer_utils.runs.predictors import BATCHES, predictor
+FORMS = {"Keras": "model.keras", "scikit-learn": "model.joblib", export.FORM: export.FILE}
 
 
 def speeds(
-    runs: list[Run],
-    images: np.ndarray,
-    seconds: float = 1.0,
-    batches: Sequence[int] = BATCHES,
+    runs: list[Run], images: np.ndarray, seconds: float = 1.0, batches: Sequence[int] = BATCHES
 ) -> pd.DataFrame:
     """Images per second and file size of each run, one after the other on the same images.
 
@@ -33,17 +28,13 @@ def speeds(
         raise ValueError(f"batch sizes are {list(batches)} but must be 1 to {max(BATCHES)}")
     rows = []
     for run in runs:
-        for form, name, there in (
-            ("Keras", "model.keras", (run.folder / "model.keras").is_file()),
-            ("scikit-learn", "model.joblib", (run.folder / "model.joblib").is_file()),
-            ("TensorFlow Lite, int8", export.FILE, export.read(run)),
-        ):
-            if not there:
-                continue
+        for form, name in FORMS.items():
             path = run.folder / name
+            if not path.is_file() or (name == export.FILE and not export.read(run)):
+                continue
             row = {"run_id": run.metrics["run_id"], "seed": run.metrics["seed"], "form": form}
             row["megabytes"] = round(path.stat().st_size / 1e6, 2)
-            predict = export.predictor(path) if path.suffix == ".tflite" else predictor(run)
+            predict = export.predictor(path) if name == export.FILE else predictor(run)
             rows.append(row | {f"batch_{b}": _speed(predict, images, b, seconds) for b in batches})
     return pd.DataFrame(rows)
 

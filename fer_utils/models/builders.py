@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fer_utils.base import ParameterError
+from fer_utils.models import devices
 
 if TYPE_CHECKING:
     import keras
@@ -72,6 +73,7 @@ def build(id: str, **overrides: Any) -> keras.Model:
     (input * scale + offset). Raises ParameterError for an unknown id or keyword.
     """
     check(id, {name: value for name, value in overrides.items() if name not in SHARED})
+    devices.keras_defaults()
     return _BUILDERS[id](**overrides)
 
 

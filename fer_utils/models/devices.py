@@ -13,6 +13,8 @@ import numpy as np
 
 from fer_utils.base import ParameterError
 
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # whatever ~/.keras/keras.json names
+
 
 def precision_for(choice: str) -> str:
     """The Keras dtype policy; "auto" is the fastest one that the device has in hardware.
@@ -71,6 +73,15 @@ def start() -> None:
     quiet()
 
 
+def keras_defaults() -> None:
+    """The data format, precision and epsilon of the study, whatever ~/.keras/keras.json names."""
+    import keras
+
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_floatx("float32")
+
+
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
     """Keep the notes that C++ code prints off the screen and the notebook."""
@@ -97,6 +108,7 @@ def policy(name: str) -> Iterator[None]:
     """Layers made in the block have this Keras dtype policy."""
     import keras
 
+    keras_defaults()
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:

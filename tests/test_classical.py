@@ -3,11 +3,13 @@
 import joblib
 import numpy as np
 import pytest
+from scipy.special import softmax
 
-from fer_utils import config, data
+from fer_utils import config, data, training
 from fer_utils.base import ParameterError
 from fer_utils.runs import predictors, store, tables
 from fer_utils.training import classical
+from fer_utils.training.task import Task
 
 GRIDS = {
     "pca_knn": {"components": [10, 20], "k": [1, 5], "weights": ["distance"]},
@@ -48,13 +50,6 @@ def test_lbp_shares_of_each_cell_sum_to_one_and_tell_flat_from_noise():
     assert shares[1, :, 9].mean() > 0.15 and shares[0, :, 9].max() == 0  # not uniform patterns
 
 
-def test_both_descriptors_stand_side_by_side(dataset):
-    images = dataset.images[:3]
-    both = classical.hog_lbp(images)
-    np.testing.assert_array_equal(both[:, :900], classical.hog(images))
-    np.testing.assert_array_equal(both[:, 900:], classical.lbp(images))
-
-
 def test_run_has_the_files_and_the_record_of_a_network(finished, dataset):
     run = store.read_run(finished.folder)
     files = {path.name for path in run.folder.iterdir() if path.name != ".lock"}
@@ -80,15 +75,6 @@ def test_saved_pipeline_gives_the_recorded_probabilities(finished, dataset):
     np.testing.assert_allclose(
         predict(dataset.images[test["index"]]), test["probabilities"], atol=1e-6
     )
-
-
-def test_probabilities_of_the_svm_keep_its_predictions(dataset, tmp_path):
-    run = classical.run(params("hog_svm"), dataset, tmp_path)
-    model = joblib.load(run.folder / classical.FILE)
-    images = dataset.images[:100]
-    predicted = model.estimator.predict(classical.FEATURES[model.features](images))
-    np.testing.assert_array_equal(model.predict(images).argmax(axis=1), predicted)
-    assert model.scale > 0
 
 
 def test_finished_run_is_presented_and_the_same_seed_gives_the_same_scores(
@@ -123,7 +109,22 @@ def test_a_class_without_training_images_shifts_no_other(name, dataset, tmp_path
     images = dataset.images[:200]
     predicted = model.estimator.predict(classical.FEATURES[model.features](images))
     np.testing.assert_array_equal(model.decisions(images).argmax(axis=1), predicted)
+    np.testing.assert_array_equal(model.predict(images).argmax(axis=1), predicted)
     probabilities = model.predict(images)
     assert probabilities.shape == (200, 7) and not probabilities[:, 1].any()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     assert np.isfinite(run.validation["nll"])
+
+
+def test_neighbours_are_found_among_what_the_last_hidden_layer_says(dataset, tmp_path):
+    limits = {"epochs": 1, "train_limit": 100, "early_stopping": None}
+    run = training.run(config.model("basic_cnn", None, **limits), dataset, tmp_path)
+    (same,) = Task(params("pca_knn"), dataset, 0).networks(tmp_path)
+    assert same.place == run.place
+    found = classical.neighbours(run, dataset, [1, 7])
+    assert found["k"] in (1, 7) and found["features"] == 128 and found["n"] == run.test["n"]
+    test, network = run.predictions("PrivateTest"), predictors.network(run)
+    features = classical.last_hidden(network, dataset.images[test["index"]])
+    kernel, bias = network.layers[-1].get_weights()
+    probabilities = softmax(features @ kernel + bias, axis=1)
+    np.testing.assert_allclose(probabilities, test["probabilities"], atol=1e-5)

@@ -46,15 +46,6 @@ def test_the_worst_come_first(flipped):
     assert (table["label"] != table["suggested"]).all()
 
 
-def test_byte_labels_and_float32_do_as_well(flipped):
-    """What predictions.npz holds."""
-    labels, probabilities, _, _ = flipped
-    small = noise.issues(labels.astype(np.uint8), probabilities.astype(np.float32), EMOTIONS)
-    assert (
-        small["image"].tolist() == noise.issues(labels, probabilities, EMOTIONS)["image"].tolist()
-    )
-
-
 def test_right_labels_are_not_suspected(flipped):
     _, probabilities, truth, _ = flipped
     assert len(noise.issues(truth, probabilities, EMOTIONS)) <= 7

@@ -154,9 +154,9 @@ def test_collected_reference_has_the_weights(trained, tmp_path, monkeypatch):
     ("file", "content", "told"),
     [
         ("weights.npz", None, "weights.npz: cannot be read"),
-        ("weights.npz", b"no archive", "weights.npz: damaged, or not the weights of fer_net"),
-        ("weights.npz", b"", "weights.npz: damaged, or not the weights of fer_net"),
-        ("weights.npz", b"PK\x03\x04 cut off", "weights.npz: damaged, or not the weights of fer_net"),
+        ("weights.npz", b"no archive", "damaged, or not the weights of fer_net"),
+        ("weights.npz", b"", "damaged, or not the weights of fer_net"),
+        ("weights.npz", b"PK\x03\x04 cut off", "damaged, or not the weights of fer_net"),
         ("metrics.json", None, "metrics.json: no committed record"),
     ],
 )

@@ -22,8 +22,6 @@ def temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp
 
-    if len(labels) == 0:
-        raise ValueError("temperature: there are no images to fit it on")
     logits = _logits(probabilities)
     of_label = logits[np.arange(len(labels)), labels]
 
@@ -40,8 +38,6 @@ def scaled(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities float64 (n, classes) after dividing the logits by a temperature."""
     from scipy.special import softmax
 
-    if not temperature > 0:
-        raise ValueError(f"a temperature is above 0, not {temperature}")
     return softmax(_logits(probabilities) / temperature, axis=1)
 
 
@@ -109,7 +105,5 @@ def _logits(probabilities: np.ndarray) -> np.ndarray:
 
 def _confidence(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Confidence float64 (n,) of each prediction and whether it is right, bool (n,)."""
-    if len(labels) == 0:
-        raise ValueError("there are no images to measure confidence on")
     probabilities = np.asarray(probabilities, np.float64)
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels

@@ -14,9 +14,9 @@ from fer_utils.scores import SCORE, accuracy
 def predicted_labels(dataset: Dataset, votes: np.ndarray) -> dict[str, np.ndarray]:
     """FER2013's labels int8 (n,) as the votes predict them, by three maps fitted on Training.
 
-    `leading vote` gives each column the label that it has most often; the others learn from all ten
-    counts, scikit-learn's logistic regression and a random forest. -1 where there are no
-    votes. Labels are those of a dataset with all seven classes. DataError where Training has none.
+    `leading vote` gives each column the label that it has most often; logistic regression and a
+    random forest learn from all ten counts. -1 where there are no votes; DataError where Training
+    has none.
     """
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression

@@ -21,19 +21,15 @@ def _run(options: argparse.Namespace) -> None:
     if options.protocol:
         complete = complete[:1] if options.protocol == "official" else complete[-1:]
     dataset = data.load(options.data, options.on_bad, resize=options.resize)
-    study = Path(options.results).absolute()
+    study, name = Path(options.results).absolute(), complete[0]["id"]
     made_up = ", synthetic faces, not FER2013" if dataset.provenance.get("synthetic") else ""
-    print(
-        f"{complete[0]['id']} on {options.data} ({len(dataset):,} images{made_up}), "
-        f"run folder {store.run_folder(study, complete[0]['id'], options.seed)}",
-        flush=True,
-    )
-    runs = run_protocols(complete, dataset, study, options.seed)
-    for finished in runs:
-        protocol, test = finished.metrics["protocol"], finished.test
+    place = store.run_folder(study, name, options.seed)
+    print(f"{name} on {options.data} ({len(dataset):,} images{made_up}), run folder {place}")
+    for run in run_protocols(complete, dataset, study, options.seed):
+        protocol, test = run.metrics["protocol"], run.test
         print(
-            f"{finished.folder}: {test['accuracy']:.1%} of {test['n']:,} {protocol['test']} "
-            f"images right ({test['accuracy_low']:.1%} to {test['accuracy_high']:.1%}), "
+            f"{run.folder}: {test['accuracy']:.1%} of {test['n']:,} {protocol['test']} images "
+            f"right ({test['accuracy_low']:.1%} to {test['accuracy_high']:.1%}), "
             f"{protocol['name']} protocol"
         )
 
@@ -46,21 +42,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("params", help="params/models/<id>.yaml")
     parser.add_argument("--data", required=True, help="as in run_all.sh, or synthetic")
-    parser.add_argument(
-        "--results",
-        default="results/full",
-        help="study folder (default: %(default)s); the run goes to runs/<id>/seed_<n> in it",
-    )
+    parser.add_argument("--results", default="results/full", help="the study's folder")
     parser.add_argument("--profile", help="apply the limits of this profile, as run_all.sh does")
     parser.add_argument("--on-bad", choices=["error", "skip"], default="error")
     parser.add_argument("--resize", action="store_true", help="scale images of other sizes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int)
-    parser.add_argument(
-        "--protocol",
-        choices=["official", "paper"],
-        help="the common protocol or the paper's own only (default: both)",
-    )
+    names = ["official", "paper"]
+    parser.add_argument("--protocol", choices=names, help="the common or the paper's own alone")
     options = parser.parse_args(arguments)
     return status(lambda: _run(options), AFTER_EPOCH)
 

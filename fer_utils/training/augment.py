@@ -11,19 +11,12 @@ import numpy as np
 
 
 def matrices(
-    rotation: Any,
-    shift_x: Any,
-    shift_y: Any,
-    shear: Any,
-    zoom_x: Any,
-    zoom_y: Any,
-    flip_x: Any,
-    flip_y: Any,
+    rotation: Any, shift_x: Any, shift_y: Any, shear: Any, zoom_x: Any, zoom_y: Any, *flips: Any
 ) -> Any:
     """Affine maps from output to input pixels, (n, 8), for images of 48x48, backend tensors.
 
-    Angles in degrees, shifts in pixels, flips 0 or 1. The meaning of each value and the order
-    (rotate, shift, shear, zoom about the image centre, then mirror) are those of Keras'
+    Angles in degrees, shifts in pixels; `flips` 0 or 1, left to right and upside down. Meanings and
+    order (rotate, shift, shear, zoom about the image centre, then mirror) are those of Keras'
     ImageDataGenerator, which the papers used.
     """
     from keras import ops
@@ -35,21 +28,12 @@ def matrices(
     xx, xy = cos * zoom_x, -(cos * ops.sin(slope) + sin * ops.cos(slope)) * zoom_y
     yx, yy = sin * zoom_x, (cos * ops.cos(slope) - sin * ops.sin(slope)) * zoom_y
     # a mirrored output reads its column, or its row, from the other side
-    xx, yx = (value * (1.0 - 2.0 * flip_x) for value in (xx, yx))
-    xy, yy = (value * (1.0 - 2.0 * flip_y) for value in (xy, yy))
+    signs = [1.0 - 2.0 * flip for flip in flips]
+    xx, yx, xy, yy = xx * signs[0], yx * signs[0], xy * signs[1], yy * signs[1]
     rest_x = centre + cos * shift_x - sin * shift_y - (xx + xy) * centre
     rest_y = centre + sin * shift_x + cos * shift_y - (yx + yy) * centre
     zero = ops.zeros_like(theta)
     return ops.stack([xx, xy, rest_x, yx, yy, rest_y, zero, zero], axis=1)
-
-
-def warp(images: Any, transforms: Any) -> Any:
-    """Images under affine maps; pixels from outside repeat the border."""
-    from keras import ops
-
-    return ops.image.affine_transform(
-        images, transforms, interpolation="bilinear", fill_mode="nearest"
-    )
 
 
 def illuminate(images: Any, brightness: Any, contrast: Any) -> Any:
@@ -143,7 +127,10 @@ def layer(
                 drawn.append(ops.cast(between(0, 1) < (0.5 if horizontal_flip else 0.0), "float32"))
                 # drawn only where asked for: recipes without it keep their random numbers
                 down = between(0, 1) < 0.5 if vertical_flip else ops.zeros((n,))
-                images = warp(images, matrices(*drawn, ops.cast(down, "float32")))
+                maps = matrices(*drawn, ops.cast(down, "float32"))
+                images = ops.image.affine_transform(
+                    images, maps, interpolation="bilinear", fill_mode="nearest"
+                )
             if brightness or contrast:
                 factors = (between(1 - b, 1 + b) for b in (brightness, contrast))
                 images = illuminate(images, *factors)

@@ -6,13 +6,13 @@ the numbers of an uninterrupted training:
 - EarlyStopping and ReduceLROnPlateau start again with `wait` 0 and `best` None;
 - the generator of the augmentation layer, made in its `__init__`, starts again with its seed;
 - history and best weights are not in the backup, and it does not know parameters or data;
-- the file is written in place: cut by a kill it raises OSError, an empty training_metadata.json
-  JSONDecodeError;
-- every epoch it writes the images that the model has on the device, too.
+- a training_metadata.json that a kill left empty raises JSONDecodeError, a cut weights file OSError
+  (not with double_checkpoint);
+- it writes the images that the model has on the device, too, as ModelCheckpoint does.
 
 Nor does SwapEMAWeights: it swaps by adding and subtracting, after which half of the weights of a
-dense layer differed by up to 1.5e-8; `recipe.averaged` copies them. ModelCheckpoint would write the
-images each time, CSVLogger would write the row of an epoch again that is trained twice.
+dense layer differed by up to 1.5e-8; `recipe.averaged` copies them. CSVLogger writes the row of an
+epoch that is trained again a second time.
 """
 
 from __future__ import annotations

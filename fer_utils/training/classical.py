@@ -56,12 +56,12 @@ def lbp(images: np.ndarray) -> np.ndarray:
     return shares.reshape(len(images), -1).astype(np.float32)
 
 
-def hog_lbp(images: np.ndarray) -> np.ndarray:
-    """Both descriptors side by side, float32 (n, 1260)."""
-    return np.hstack([hog(images), lbp(images)])
-
-
-FEATURES = {"pixels": pixels, "hog": hog, "lbp": lbp, "hog+lbp": hog_lbp}
+FEATURES = {
+    "pixels": pixels,
+    "hog": hog,
+    "lbp": lbp,
+    "hog+lbp": lambda images: np.hstack([hog(images), lbp(images)]),
+}
 
 
 def _estimator(pipeline: str, seed: int, chosen: dict[str, Any]) -> Any:
@@ -125,19 +125,19 @@ class Classifier:
 
 
 def run(
-    params: dict[str, Any],
-    dataset: data.Dataset,
-    study: str | Path,
-    seed: int = 0,
+    params: dict[str, Any], dataset: data.Dataset, study: str | Path, seed: int = 0,
     say: Any = print,
-) -> store.Run:
+) -> store.Run:  # fmt: skip
     """Search the grid, fit, score and record one pipeline, or present the finished run.
 
     Each entry of the grid is fitted on at most `grid_limit` training images and scored on the
     validation split; the best one is fitted on all of them. `history` of the run is the grid.
+    model.joblib is a pickle, to be read from one's own study only.
     """
+    import joblib
+
     task = Task(params, dataset, seed)
-    folder = store.run_folder(study, params["id"], seed, params["protocol"])
+    folder = task.folder(study)
     with store.locked(folder):
         if finished := task.finished(folder, FILE):
             say(f"finished run of the same parameters, data and seed: {folder.name}")
@@ -162,7 +162,9 @@ def run(
             },
             engine={"backend": "scikit-learn", "precision": "float32", "device": "cpu"},
         )
-        return store.write_run(folder, metrics, grid, predictions, lambda at: save(model, at))
+        return store.write_run(
+            folder, metrics, grid, predictions, lambda at: joblib.dump(model, at / FILE, compress=3)
+        )
 
 
 def _fit(task: Task, images: np.ndarray, labels: np.ndarray, chosen: dict) -> Classifier:
@@ -217,13 +219,6 @@ def _calibrate(model: Classifier, images: np.ndarray, labels: np.ndarray) -> Non
     model.scale = float(np.exp(minimize_scalar(loss, bounds=(-5, 5), method="bounded").x))
 
 
-def save(model: Classifier, folder: Path) -> None:
-    """Write model.joblib into a folder; it is a pickle, to be read from one's own study only."""
-    import joblib
-
-    joblib.dump(model, folder / FILE, compress=3)
-
-
 def last_hidden(network: Any, images: np.ndarray) -> np.ndarray:
     """What a network's last hidden layer says of images uint8 (n, 48, 48): features (n, d)."""
     import keras
@@ -240,6 +235,7 @@ def neighbours(network: store.Run, dataset: data.Dataset, ks: list[int]) -> dict
     """
     from sklearn.neighbors import KNeighborsClassifier
 
+    devices.start()
     task = Task(network.metrics["params"], dataset, network.metrics["seed"])
     loaded = predictors.network(network)
     parts = {role: task.part(role) for role in task.parts}

@@ -14,37 +14,23 @@ from fer_utils.training.task import Task
 
 
 def run(
-    params: dict[str, Any],
-    dataset: data.Dataset,
-    study: str | Path,
-    seed: int = 0,
+    params: dict[str, Any], dataset: data.Dataset, study: str | Path, seed: int = 0,
     say: Any = print,
-) -> store.Run:
+) -> store.Run:  # fmt: skip
     """Train, score and record one model in the study's folder, or return the finished run.
 
     A finished run is returned if parameters, data, seed and training version are the same. An
     interrupted run continues after its last whole epoch. `say` gets one line per epoch.
     """
     task = Task(transfer.settle(params), dataset, seed)
-    return run_task(task, study, say)
-
-
-def run_task(task: Task, study: str | Path, say: Any = print) -> store.Run:
-    """The run of a task: the finished one, or one that is trained to its end."""
-    folder = store.run_folder(study, task.params["id"], task.seed, task.params["protocol"])
+    folder, same = task.folder(study), "parameters, data, seed and training version"
     with store.locked(folder):
         if finished := task.finished(folder, "model.keras"):
             engine = finished.metrics["environment"]
-            say(
-                "finished run of the same parameters, data, seed and training version: "
-                f"{folder.name}, trained with {engine['backend']}, {engine['precision']}"
-            )
+            say(f"finished run of the same {same}: {engine['backend']}, {engine['precision']}")
             return finished
         if (folder / "metrics.json").is_file():
-            say(
-                "the finished run there is of other parameters, data, seed or training version: "
-                "trained anew"
-            )
+            say(f"the finished run there does not have the same {same}: trained anew")
         made = train.build(task, study, say)
         train.compile(made)
         train.fit(made)
@@ -52,12 +38,9 @@ def run_task(task: Task, study: str | Path, say: Any = print) -> store.Run:
 
 
 def run_protocols(
-    complete: list[dict[str, Any]],
-    dataset: data.Dataset,
-    study: str | Path,
-    seed: int = 0,
+    complete: list[dict[str, Any]], dataset: data.Dataset, study: str | Path, seed: int = 0,
     say: Any = print,
-) -> list[store.Run]:
+) -> list[store.Run]:  # fmt: skip
     """The runs of one model, common protocol first, each trained by itself.
 
     The paper's is left out where the data cannot give it; DataError if that leaves none.

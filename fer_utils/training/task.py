@@ -85,6 +85,10 @@ class Task:
                 return found
         return None
 
+    def folder(self, study: str | Path) -> Path:
+        """Where the run lies in a study."""
+        return store.run_folder(study, self.params["id"], self.seed, self.params["protocol"])
+
     def networks(self, study: str | Path, names: tuple[str, ...] = ("*",)) -> list[store.Run]:
         """The finished networks of a study under the common protocol on the same images."""
         return [

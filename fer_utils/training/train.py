@@ -77,8 +77,7 @@ def build(task: Task, study: str | Path, say: Any = print) -> Training:
         tf.config.experimental.enable_op_determinism()
     precision = devices.precision_for(task.recipe["precision"])
     engine = {"backend": backend, "precision": precision, "device": devices.name()}
-    folder = store.run_folder(study, task.params["id"], task.seed, task.params["protocol"])
-    made = Training(task, folder, say, engine, recipe.rules(task.recipe))
+    made = Training(task, task.folder(study), say, engine, recipe.rules(task.recipe))
     with devices.policy(precision), made.stage("build"):
         network = _network(task)
         transfer.load(network, task.recipe["weights"])
@@ -233,21 +232,20 @@ def callbacks(made: Training) -> list[Any]:
                 "images_per_second": round(len(made.labels) / seconds, 1),
             }
             made.history.append({"epoch": epoch + 1} | {key: logs[key] for key in COLUMNS})
-            if recipe.best_epoch(asked, made.history) == epoch + 1:
+            if best := recipe.best_epoch(asked, made.history) == epoch + 1:
                 made.best_weights = [devices.array(weight) for weight in made.learner.weights]
-
-    def restore(logs: Any) -> None:  # after Keras' rules have set theirs to nothing
-        for rule, counters in zip(made.rules, made.counters, strict=False):
-            rule.wait, rule.best = counters
-
-    def keep(epoch: int, logs: dict[str, float]) -> None:
-        best = recipe.best_epoch(asked, made.history) == epoch + 1
         made.say(
             f"epoch {epoch + 1:>3}/{asked['epochs']}"
             f"  loss {logs['loss']:.3f}  accuracy {logs['accuracy']:.3f}"
             f"  val_loss {logs['val_loss']:.3f}  val_accuracy {logs['val_accuracy']:.3f}"
             f"  {logs['images_per_second']:,.0f} images/s{'  best' if best else ''}"
         )
+
+    def restore(logs: Any) -> None:  # after Keras' rules have set theirs to nothing
+        for rule, counters in zip(made.rules, made.counters, strict=False):
+            rule.wait, rule.best = counters
+
+    def keep(epoch: int, logs: Any) -> None:
         checkpoint.save(made)
 
     first = LambdaCallback(on_epoch_begin=begin, on_epoch_end=measure)

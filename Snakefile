@@ -14,6 +14,8 @@ PARAMETERS = config["parameters"]  # what each notebook is given
 RUNS = sorted([f"{run}/notebook.ipynb" for run in config["runs"]] + config["kept"])
 CHAPTERS = config["chapters"]
 
+CLAIMS = sorted(str(path) for path in (Path(workflow.basedir) / "params" / "papers").glob("*.yaml"))
+
 # the trials that the chapter on the study's own network shows
 TRIALS = Path(workflow.basedir) / PARAMETERS["network"].get("trials", "results/reference/trials.csv")
 
@@ -117,7 +119,7 @@ rule train:
     input:
         notebook=notebook("04_train"),
         model=f"{workflow.basedir}/params/models/{{model}}.yaml",
-        claims=f"{workflow.basedir}/params/claims.yaml",
+        claims=CLAIMS,
         code=CODE,
     output:
         # the run's other files are not listed: Snakemake removes the outputs of a failed job, and
@@ -185,7 +187,7 @@ rule ensemble:
 rule compare:
     input:
         notebook=notebook("06_compare"),
-        claims=f"{workflow.basedir}/params/claims.yaml",
+        claims=CLAIMS,
         code=CODE,
         runs=RUNS,
     output:

@@ -218,7 +218,7 @@ def _explain(error: dict[str, Any], kind: type[Strict]) -> str:
 
 def _keys(kind: Any, path: list[str]) -> list[str]:
     """The keys of the section at a path of nested models."""
-    for part in path:
+    for part in (part for part in path if not part.isdigit()):  # places in a list
         kind = kind.model_fields[part].annotation
         kind = next((each for each in getattr(kind, "__args__", ()) if each), kind)
     return list(kind.model_fields)

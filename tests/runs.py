@@ -70,7 +70,8 @@ def make_run(
     }  # fmt: skip
     if history is None:
         history = {
-            "epoch": [1], "loss": [1.0], "accuracy": [0.5], "val_accuracy": [0.6], "seconds": [1.0],
+            "epoch": [1], "loss": [1.0], "accuracy": [0.5], "val_loss": [1.0],
+            "val_accuracy": [0.6], "seconds": [1.0],
         }  # fmt: skip
     metrics["model"]["epochs_run"] = len(history["epoch"])
     metrics["timing"]["training_seconds"] = float(sum(history.get("seconds", [1.0])))

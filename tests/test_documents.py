@@ -73,14 +73,6 @@ def test_numbers_are_those_of_the_records(tmp_path):
     assert float(render(tmp_path, both)) == 0
 
 
-def test_a_verdict_has_the_direction_of_the_measurement():
-    row = {"verdict": "worse", "measure": "loss", "measured": 1.13, "claimed": 1.01}
-    assert documents._holds(row) == "higher"
-    assert documents._holds(row | {"measure": "accuracy", "measured": 0.9}) == "lower"
-    assert documents._holds(row | {"measure": "best_epoch"}) == "no"
-    assert documents._holds(row | {"verdict": "depends on the epochs"}) == "depends on the epochs"
-
-
 def test_models_without_a_parameter_file_are_left_out(monkeypatch):
     monkeypatch.setattr(documents, "names", lambda folder: ["basic_cnn"])
     records = documents.Records()

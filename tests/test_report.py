@@ -74,7 +74,7 @@ def study(tmp_path_factory):
         write(of_model, "Train one model", epochs, figure("Confusion"), bare)
     compared = tables.comparison(runs)
     counts = pd.DataFrame({"images": [1200, 90, 10_000, None], "share": ["9%", "85%", "10%", ""]})
-    words = ["reproduced", "worse", "better", "cannot be decided"] * 3
+    words = ["reproduced", "lower", "higher", "not tested"] * 3
     verdicts = pd.DataFrame({"verdict": words, "reason": ["a long reason " * 10] * 12})
     for name in ("report", "errors", "network", "explore", "balance", "preprocess", "benchmark"):
         write(study / name / "notebook.ipynb", f"Chapter {name}", figure("A &lt;wide> one"),
@@ -224,9 +224,9 @@ def test_in_a_browser_tables_sort_and_filter(shown_page):
     assert counts.locator("[aria-sort]").count() == 1
     compared, verdicts = shown_page.locator("#compare table").all()
     assert column(compared, 2) == ["0.750", "0.833", "0.150", "0.550"]
-    shown_page.get_by_role("searchbox").fill("Worse")
-    assert column(verdicts, 1) == ["worse"] * 3
-    assert verdicts.locator("td.verdict.worse").count() == 3
+    shown_page.get_by_role("searchbox").fill("Lower")
+    assert column(verdicts, 1) == ["lower"] * 3
+    assert verdicts.locator("td.verdict.lower").count() == 3
 
 
 def test_in_a_browser_the_keyboard_reaches_contents_folds_and_filter(shown_page):

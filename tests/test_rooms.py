@@ -23,7 +23,7 @@ MAY_IMPORT["extras"] = BELOW
 MAY_IMPORT["study"] = BELOW - {"analysis"}
 # larger than a module, function or class should be; each is to be rebuilt
 STILL_LARGE = {
-    "runs/claims.py", "study/cli.py", "study/plan.py", "study/reference.py",
+    "study/cli.py", "study/plan.py", "study/reference.py",
 }  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -3,7 +3,6 @@
 from fer_utils.plots.figures import (
     accuracy_bars,
     architecture,
-    claimed_and_measured,
     confusion,
     explained_variance,
     faces,
@@ -22,7 +21,6 @@ from fer_utils.plots.style import (
     OTHER_COLOURS,
     PLAIN,
     SECOND,
-    SHARES,
     SPLIT_COLOURS,
     VERDICT_COLOURS,
     model_colour,
@@ -30,3 +28,4 @@ from fer_utils.plots.style import (
     picture,
     use_style,
 )
+from fer_utils.plots.verdicts import claims

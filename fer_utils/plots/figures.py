@@ -17,8 +17,6 @@ from fer_utils.plots.style import (
     FIRST,
     PLAIN,
     SECOND,
-    SHARES,
-    VERDICT_COLOURS,
     panels,
     picture,
 )
@@ -134,37 +132,6 @@ def accuracy_bars(comparison: pd.DataFrame, claims: pd.DataFrame | None = None) 
     axis.grid(axis="y", visible=False)
     if len(others) or len(printed):
         axis.legend(loc="lower right")
-    return figure
-
-
-def claimed_and_measured(verdicts: pd.DataFrame) -> Figure:
-    """Shares that the papers claim (diamonds) and what was measured, with its 95 % interval."""
-    share = verdicts["measure"].isin(SHARES) & verdicts["measured"].notna()
-    table = verdicts[share].reset_index(drop=True)
-    figure, [[axis]] = panels(size=(9, 1.2 + 0.36 * max(1, len(table))))
-    words = "claimed", *VERDICT_COLOURS, "cannot be decided", "another reading"
-    labels = {word: word for word in words}
-    for row, entry in enumerate(table.itertuples()):
-        colour = VERDICT_COLOURS.get(entry.verdict, "#9A9A9A")
-        if pd.notna(entry.low):
-            axis.plot([entry.low, entry.high], [row, row], color=colour, linewidth=3)
-        if pd.notna(entry.other_reading):
-            axis.plot(
-                [entry.measured, entry.other_reading], [row, row], "o-", color=colour, mfc="white",
-                label=labels.pop("another reading", None),
-            )  # fmt: skip
-        axis.plot(entry.measured, row, "o", color=colour, label=labels.pop(entry.verdict, None))
-        ends = [entry.claimed, entry.claimed if pd.isna(entry.up_to) else entry.up_to]
-        axis.plot(ends, [row - 0.24, row - 0.24], "D-", color="black", ms=5,
-                  label=labels.pop("claimed", None))  # fmt: skip
-    axis.set_yticks(range(len(table)), [f"{row.claim} ({row.paper})" for row in table.itertuples()])
-    axis.tick_params(axis="y", labelsize=8)
-    axis.set_xlim(0, 1.02)
-    axis.set_xlabel("share claimed, and measured with its 95 % interval")
-    axis.invert_yaxis()
-    axis.xaxis.set_major_formatter(PercentFormatter(1))
-    axis.grid(axis="y", visible=False)
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 

@@ -43,9 +43,12 @@ MODEL_COLOURS = {
 
 OTHER_COLOURS = ("#44AA99", "#117733", "#DDCC77", "#BB4466", "#6699CC")  # of a user's own models
 
-SHARES = ("accuracy", "recall", "confused", "f1", "macro_f1", "training_accuracy")  # from 0 to 1
 
-VERDICT_COLOURS = {"reproduced": "#009E73", "better": "#0072B2", "worse": "#D55E00"}
+VERDICT_COLOURS = {
+    "reproduced": "#00775A", "holds": "#4DA88F", "higher": "#0072B2", "lower": "#C75000",
+    "does not hold": "#8C2D19", "holds for some seeds": "#A67C00", "depends on": "#A0568A",
+    "not tested": "#8A8A8A",
+}  # fmt: skip
 
 
 def use_style() -> None:

@@ -32,8 +32,6 @@ PAGES = {  # template: rendered file
 HEAD = (
     "<!-- Made by python -m fer_utils.study.documents from docs/templates/{}: edit that file. -->\n"
 )
-STATEMENTS = ("above", "epochs", "best_epoch", "validation_above_training", "easiest", "hardest")
-CITED = "cited literature"  # the "paper" of claims about work that the papers cite
 
 Row = dict[str, Any]
 
@@ -92,12 +90,21 @@ class Records:
         ends = {"lowest": min(values), "highest": max(values)}
         return {"values": values, "count": len(values), "mean": mean, **ends}
 
-    def claims(self, paper: str = "", holds: str = "", containing: str = "") -> list[Row]:
-        """Verdicts on the papers' own claims, or on those of one paper, with `holds` in words."""
-        rows = [row | {"holds": _holds(row)} for row in self.rows("verdicts")]
-        rows = [row for row in rows if row["paper"] == paper or not paper and row["paper"] != CITED]
-        rows = [row for row in rows if not holds or row["holds"] == holds]
+    def claims(self, paper: str = "", *verdicts: str, containing: str = "") -> list[Row]:
+        """Verdicts on the papers' claims, or on those of one paper; "depends on" is one verdict."""
+        rows = [row for row in self.rows("verdicts") if row["paper"] == paper or not paper]
+        words = [claims.DEPENDS if row["verdict"].startswith(claims.DEPENDS) else row["verdict"]
+                 for row in rows]  # fmt: skip
+        rows = [row for row, word in zip(rows, words, strict=True) if word in (verdicts or words)]
         return [row for row in rows if containing in row["claim"]]
+
+    def cited(self) -> list[Row]:
+        """Numbers of others that the papers cite, with how they were tested."""
+        return [
+            {"paper": content.name, "claim": claim, "tested": tested}
+            for content in claims.read().values()
+            for claim, tested in content.cited.items()
+        ]
 
     def printed(self, run_id: str) -> Row:
         """The verdict on the test accuracy that a paper prints for a model."""
@@ -120,14 +127,6 @@ class Records:
         """Training time of each default model in the records."""
         seconds = reference.costs(self._runs, self.folder)
         return {name: seconds[name] / 60 for name in standard_models() if name in seconds}
-
-
-def _holds(row: Row) -> str:
-    if row["verdict"] in ("better", "worse"):
-        side = "higher" if row["measured"] > row["claimed"] else "lower"
-        return "no" if row["measure"] in STATEMENTS else side
-    words = {"reproduced": "yes", "cannot be decided": "not decided"}
-    return words.get(row["verdict"], row["verdict"])
 
 
 def _number(row: Row, column: str) -> float:

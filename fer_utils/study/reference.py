@@ -1,6 +1,7 @@
 """The committed results (results/reference): how they are collected, read and checked against.
 
 python -m fer_utils.study.reference results/full    adds the runs of a finished study
+python -m fer_utils.study.reference                 makes tables and figures again from the records
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -91,22 +91,8 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
         (place / INT8_RECORD).unlink(missing_ok=True)
         if _is_of_its_network(run.folder / INT8_RECORD):
             shutil.copyfile(run.folder / INT8_RECORD, place / INT8_RECORD)
-    here = {run.place: run for run in runs}
-    runs = [here.get(run.place, run) for run in read(made)]
-    verdicts, comparison = claims.verdicts(runs), tables.comparison(runs)
-    if (made / "verdicts.csv").is_file():
-        known = pd.read_csv(made / "verdicts.csv")
-        verdicts = _with_known(verdicts, known, here)
-    store.save_table(comparison, made / "comparison.csv")
-    store.save_table(verdicts, made / "verdicts.csv")
-    plots.use_style()
-    common = [run for run in runs if run.metrics["protocol"]["name"] == "official"]
-    figures = {
-        "claims": plots.claimed_and_measured(verdicts),
-        "accuracy": plots.accuracy_bars(tables.comparison(common)),
-    }
-    for name, figure in figures.items():
-        store.save_figure(figure, made / "figures" / f"{name}.svg")
+    here = {run.place for run in runs}
+    common = _common(render(made))
     first = _of_first_seeds(common)  # the errors chapter's tables and figures are of these
     lacking = sorted({run.metrics["params"]["title"] for run in first if run.place not in here})
     for name in (*OF_ALL_MODELS, *OF_NETWORK):
@@ -127,24 +113,25 @@ def collect(study: str | Path, folder: Path = FOLDER) -> list[Run]:
     return read(folder)
 
 
-def _with_known(verdicts: pd.DataFrame, old: pd.DataFrame, new: Container[str]) -> pd.DataFrame:
-    """Verdicts, with the old one where it needs predictions of runs that are not among the new."""
-    key = ["claim", "claimed", "folder"]
-    found = ["measured", "low", "high", "verdict", "reason"]
-    known = {str([row[name] for name in key]): row for row in old.to_dict("records")}
+def render(folder: Path = FOLDER) -> list[Run]:
+    """Make tables and figures of a reference again from its records, which it returns."""
+    runs = read(folder)
+    comparison = tables.comparison(runs)
+    verdicts = claims.verdicts(runs, readings=(folder / "readings",))
+    store.save_table(comparison, folder / "comparison.csv")
+    store.save_table(verdicts, folder / "verdicts.csv")
+    plots.use_style()
+    figures = {
+        "claims": plots.claims(verdicts),
+        "accuracy": plots.accuracy_bars(tables.comparison(_common(runs))),
+    }
+    for name, figure in figures.items():
+        store.save_figure(figure, folder / "figures" / f"{name}.svg")
+    return runs
 
-    def settled(row: dict[str, Any]) -> dict[str, Any]:
-        if row["measure"] not in claims.OF_PREDICTIONS or not isinstance(row["folder"], str):
-            return row
-        before = known.get(str([row[name] for name in key]))
-        if not any(place in new for place in str(row["folder"]).split(" and ")):
-            return row | {name: before[name] for name in found} if before else row
-        if before and before["verdict"] != row["verdict"]:
-            print(f"{before['verdict']}, now {row['verdict']}: {row['claim']} ({row['reason']})")
-        return row
 
-    rows = [settled(row) for row in verdicts.to_dict("records")]
-    return pd.DataFrame(rows, columns=verdicts.columns)
+def _common(runs: list[Run]) -> list[Run]:
+    return [run for run in runs if run.metrics["protocol"]["name"] == "official"]
 
 
 def _is_of_its_network(record: Path) -> bool:
@@ -243,19 +230,20 @@ def compare(runs: list[Run], folder: Path = FOLDER) -> pd.DataFrame:
 
 
 def _collect(options: argparse.Namespace) -> None:
-    runs = collect(Path(options.study).absolute())
+    runs = collect(Path(options.study).absolute()) if options.study else render()
     size = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
     print(f"{len(runs)} runs in {FOLDER}, {size / 1e6:.2f} MB")
     print("render the documents again: python -m fer_utils.study.documents")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line: add a study's results; returns the exit status."""
+    """Command line: add a study's results, or make tables and figures again; the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m fer_utils.study.reference",
         description="Add a study's results to results/reference.",
     )
-    parser.add_argument("study", help="folder of a finished study on FER2013, results/full say")
+    told = "folder of a finished study on FER2013; without it tables and figures are made again"
+    parser.add_argument("study", nargs="?", help=told)
     options = parser.parse_args(arguments)
     return status(lambda: _collect(options))
 

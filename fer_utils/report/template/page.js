@@ -1,6 +1,6 @@
 "use strict";
 // The page can be read without this: it sorts and filters tables, colours verdicts, unfolds models.
-const VERDICTS = ["reproduced", "better", "worse", "cannot be decided"];
+const VERDICTS = /^(reproduced|holds|higher|lower|does not hold|holds for some seeds|not tested|depends on .*)$/;
 const words = new Intl.Collator("en", { numeric: true });
 const text = (cell) => cell.textContent.trim();
 const number = (cell) => Number(text(cell).replace(/[,%\s]/g, "").replace("−", "-"));
@@ -43,7 +43,7 @@ for (const table of document.querySelectorAll("main table:has(thead)")) {
   box.oninput = () => rows.forEach((row) => (row.hidden = differs(row)));
   table.parentElement.before(box);
 }
-const judged = [...document.querySelectorAll("main :is(td, th)")].filter((cell) => VERDICTS.includes(text(cell)));
+const judged = [...document.querySelectorAll("main :is(td, th)")].filter((cell) => VERDICTS.test(text(cell)));
 for (const cell of judged) cell.className += ` verdict ${text(cell)}`;
 
 const contents = document.querySelector("nav details");

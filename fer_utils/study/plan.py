@@ -246,7 +246,10 @@ def _parameters(
         shared["resize"] = True
     votes = {"votes": str(_absolute(options.votes))} if options.votes else {}
     of: dict[str, dict[str, Any]] = {chapter: dict(shared) for chapter in CHAPTERS}
-    of |= {notebook: shared | {"profile": name} for notebook in MODEL_NOTEBOOKS.values()}
+    of |= {
+        notebook: shared | {"profile": name, "planned": True}
+        for notebook in MODEL_NOTEBOOKS.values()
+    }
     of[PAPER] = dict(shared)
     of["report"] = {"study": str(folder)}
     for chapter in WITH_VOTES:

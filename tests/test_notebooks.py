@@ -1,4 +1,4 @@
-"""Static rules of the source notebooks: what a reader and papermill rely on."""
+"""The source notebooks: what a reader and papermill rely on, and what each shows by itself."""
 
 import ast
 import json
@@ -27,27 +27,19 @@ def test_the_chapters_of_the_study_are_there():
     }  # fmt: skip
 
 
-def test_starts_with_a_title_and_prose(notebook):
+def test_is_a_clean_notebook_of_short_cells(notebook):
     first = notebook["cells"][0]
     assert first["cell_type"] == "markdown" and first["source"][0].startswith("# ")
-
-
-def test_kernel_is_python3(notebook):
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
-
-
-def test_no_outputs_and_no_execution_counts(notebook):
     for cell in code_cells(notebook):
         assert cell["outputs"] == [] and cell["execution_count"] is None
-
-
-def test_cells_are_short(notebook):
-    for cell in code_cells(notebook):
         assert len(cell["source"]) <= LONGEST_CELL, "".join(cell["source"])
 
 
-def test_parameters_are_typed_literals_with_help(notebook):
+def test_parameters_are_typed_literals_with_help(notebook, request):
     """`papermill --help-notebook` shows the comment; the wrapper checks against the type."""
+    import papermill
+
     tagged = [c for c in code_cells(notebook) if "parameters" in c["metadata"].get("tags", [])]
     assert len(tagged) == 1
     lines = "".join(tagged[0]["source"]).splitlines()
@@ -56,17 +48,36 @@ def test_parameters_are_typed_literals_with_help(notebook):
         value = ast.literal_eval(node.value)
         assert type(value).__name__ == node.annotation.id, line
         assert line.partition("  # ")[2], f"no help text: {line}"
-
-
-def test_papermill_reads_every_parameter(notebook, request):
-    import papermill
-
     path = ROOT / "notebooks" / f"{request.node.callspec.id}.ipynb"
-    tagged = [c for c in code_cells(notebook) if "parameters" in c["metadata"].get("tags", [])]
-    names = [node.target.id for node in ast.parse("".join(tagged[0]["source"])).body]
+    names = [node.target.id for node in ast.parse("\n".join(lines)).body]
     assert sorted(papermill.inspect_notebook(str(path))) == sorted(names)
 
 
 def test_study_folder_of_an_opened_notebook_is_not_a_pipeline_study(notebook):
     text = "".join("".join(cell["source"]) for cell in code_cells(notebook))
     assert 'study: str = "results/notebook"' in text
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "told"),
+    [
+        ("06_compare", {}, "committed records"),
+        ("09_fer_net", {}, "committed records"),
+        ("07_errors", {"data": "synthetic:n=300,seed=1", "robust_images": 3}, "committed weights"),
+    ],
+)
+def test_shows_what_is_committed_where_there_are_no_runs(name, values, told, tmp_path, monkeypatch):
+    import papermill
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    executed = papermill.execute_notebook(
+        ROOT / "notebooks" / f"{name}.ipynb",
+        tmp_path / "executed.ipynb",
+        parameters={"study": str(tmp_path / "study"), **values},
+        kernel_name="python3",
+        progress_bar=False,
+    )
+    outputs = [output for cell in code_cells(executed) for output in cell["outputs"]]
+    shown = "".join(output.get("data", {}).get("text/html", "") for output in outputs)
+    assert told in "".join(output.get("text", "") for output in outputs)
+    assert shown.count("<img") >= 2 and shown.count("<table") >= 4 and "FER-Net" in shown

@@ -171,7 +171,7 @@ def test_collected_records_are_those_of_the_study(tmp_path):
     assert (folder / "README.md").read_text() == "what was checked"
     assert (folder / "readings" / "other" / "metrics.json").is_file()
     names = {path.name for path in folder.rglob("*") if path.is_file()}
-    assert names >= {"comparison.csv", "verdicts.csv", "claims.svg", "curves.svg", "confusion.svg"}
+    assert names >= {"comparison.csv", "verdicts.csv", "claims.svg", "accuracy.svg"}
     assert "predictions.npz" not in names
 
 

@@ -2,8 +2,6 @@
 
 from fer_utils.plots.figures import (
     accuracy_bars,
-    all_confusions,
-    all_curves,
     architecture,
     confusion,
     explained_variance,
@@ -11,10 +9,8 @@ from fer_utils.plots.figures import (
     feature_maps,
     filters,
     grid_scores,
-    heatmap,
     learning_curves,
     mistakes,
-    reliability,
     scatter,
     stages,
 )
@@ -23,6 +19,7 @@ from fer_utils.plots.style import (
     FIRST,
     MODEL_COLOURS,
     OTHER_COLOURS,
+    PLAIN,
     SECOND,
     SPLIT_COLOURS,
     VERDICT_COLOURS,

@@ -15,8 +15,8 @@ from matplotlib.ticker import PercentFormatter
 from fer_utils.plots.style import (
     EMOTION_COLOURS,
     FIRST,
+    PLAIN,
     SECOND,
-    model_colour,
     panels,
     picture,
 )
@@ -47,31 +47,23 @@ def stages(images: dict[str, np.ndarray], titles: Sequence[str]) -> Figure:
     return figure
 
 
-def heatmap(table: pd.DataFrame, rows: str, columns: str) -> Figure:
-    """Counts with the share of their row as shade and second line; a confusion matrix, say."""
-    counts = table.to_numpy(dtype=float)
+def confusion(score: dict[str, Any]) -> Figure:
+    """Confusion matrix of a score record: counts, and the share of each label's images."""
+    names, counts = list(score["per_class"]), np.array(score["confusion"])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    width = 1.6 + 0.82 * counts.shape[1]
-    figure, [[axis]] = panels(size=(width, 1.1 + 0.62 * len(counts)))
-    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for (row, column), share in np.ndenumerate(shares):
-        axis.text(
-            column, row, f"{int(counts[row, column]):,}\n{share:.0%}", ha="center", va="center",
-            fontsize=8, color="white" if share > 0.5 else "black",
-        )  # fmt: skip
-    axis.set_xticks(range(counts.shape[1]), table.columns, rotation=30, ha="right")
-    axis.set_yticks(range(len(counts)), table.index)
-    axis.set_xlabel(columns)
-    axis.set_ylabel(rows)
+    texts = [
+        [f"{n:,}\n{share:.0%}" for n, share in zip(*row, strict=True)]
+        for row in zip(counts, shares, strict=True)
+    ]
+    figure, [[axis]] = panels(size=(1.6 + 0.82 * len(names), 1.1 + 0.62 * len(names)))
+    sns.heatmap(
+        shares, vmin=0, vmax=1, cmap="Blues", cbar=False, annot=texts, fmt="",
+        annot_kws={"fontsize": 8}, xticklabels=names, yticklabels=names, ax=axis,
+    )  # fmt: skip
+    axis.tick_params(axis="x", rotation=30)
+    axis.set(xlabel="prediction", ylabel="label")
     axis.grid(visible=False)
     return figure
-
-
-def confusion(score: dict[str, Any]) -> Figure:
-    """Confusion matrix of a score record, counts and row shares."""
-    names = list(score["per_class"])
-    table = pd.DataFrame(score["confusion"], index=names, columns=names)
-    return heatmap(table, "label", "prediction")
 
 
 def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
@@ -112,100 +104,34 @@ def mistakes(
     return figure
 
 
-def _run_names(table: pd.DataFrame) -> list[str]:
-    """Titles, with the seed where there are several."""
-    seeds = table["seed"].nunique() > 1
-    return [f"{row.title}, seed {row.seed}" if seeds else row.title for row in table.itertuples()]
-
-
 def accuracy_bars(comparison: pd.DataFrame, claims: pd.DataFrame | None = None) -> Figure:
-    """Test accuracy of runs with 95 % intervals; diamonds are the papers' values (run, claimed)."""
+    """Test accuracy of each model's first seed with its 95 % interval, other seeds as circles.
+
+    Diamonds are the papers' values, columns run and claimed of `claims`.
+    """
     claims = pd.DataFrame(columns=["run", "claimed"]) if claims is None else claims
-    table = comparison.sort_values("accuracy", ignore_index=True)
+    table = comparison.sort_values("seed").drop_duplicates("run_id").sort_values("accuracy")
+    others = comparison.drop(table.index)
     figure, [[axis]] = panels(size=(8, 1.3 + 0.42 * len(table)))
-    names = _run_names(table)
-    rows = np.arange(len(table))
     errors = [table.accuracy - table.accuracy_low, table.accuracy_high - table.accuracy]
-    colours = [model_colour(run_id) for run_id in table.run_id]
-    axis.barh(rows, table.accuracy, xerr=errors, color=colours, height=0.6, capsize=4)
-    claimed_label = "claimed in the paper"
-    for row, entry in enumerate(table.itertuples()):
-        place = entry.accuracy_high
-        for claimed in claims.loc[claims.run == entry.run_id, "claimed"]:
-            axis.plot(claimed, row, "D", color="black", mec="white", ms=8, label=claimed_label)
-            claimed_label = None
-            place = claimed if -0.02 < claimed - place < 0.13 else place  # no number on a diamond
-        axis.annotate(f"   {entry.accuracy:.1%}", (place, row), va="center")
-    axis.set_yticks(rows, names)
+    axis.barh(table.title, table.accuracy, xerr=errors, color=PLAIN, height=0.6, capsize=4)
+    printed = claims.merge(table, left_on="run", right_on="run_id")
+    if len(others):
+        circles = {"color": "black", "mfc": "white", "ms": 5, "label": "another seed"}
+        axis.plot(others.accuracy, others.title, "o", **circles)
+    if len(printed):
+        diamonds = {"color": "black", "mec": "white", "ms": 8, "label": "claimed in the paper"}
+        axis.plot(printed.claimed, printed.title, "D", **diamonds)
+    for entry in table.itertuples():
+        of = [entry.accuracy_high, *others.loc[others.run_id == entry.run_id, "accuracy"]]
+        of += [c for c in printed.loc[printed.run == entry.run_id, "claimed"] if c < max(of) + 0.13]
+        axis.annotate(f"   {entry.accuracy:.1%}", (max(of), entry.title), va="center")
     axis.set_xlim(0, 1)
     axis.xaxis.set_major_formatter(PercentFormatter(1))
     axis.set_xlabel("accuracy on the test split, with 95 % interval")
     axis.grid(axis="y", visible=False)
-    if claimed_label is None:
+    if len(others) or len(printed):
         axis.legend(loc="lower right")
-    return figure
-
-
-def all_curves(runs: Sequence[Any]) -> Figure:
-    """Accuracy by epoch in training and validation, a panel for each trained network."""
-    trained = [run for run in runs if "val_accuracy" in run.history and "loss" in run.history]
-    columns = min(4, max(1, len(trained)))
-    rows = max(1, -(-len(trained) // columns))
-    figure, axes = panels(rows, columns, (2.6 * columns, 2.1 * rows + 0.4))
-    for axis in axes.flat[len(trained) :]:
-        axis.set_axis_off()
-    for axis, run in zip(axes.flat, trained, strict=False):
-        history, record = run.history, run.metrics
-        axis.plot(history["epoch"], history["accuracy"], color=FIRST, label="training")
-        axis.plot(history["epoch"], history["val_accuracy"], color=SECOND, label="validation")
-        axis.axvline(record["model"]["best_epoch"], color="#888888", lw=1, ls=":")
-        which = f"seed {record['seed']}, {record['protocol']['name']}"
-        axis.set_title(f"{record['params']['title']}\n{which}", fontsize=8)
-        axis.set_ylim(0, 1)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.yaxis.set_major_formatter(PercentFormatter(1))
-        axis.set_xlabel("epoch", fontsize=8)
-        axis.set_ylabel("accuracy", fontsize=8)
-    if trained:
-        handles = axes.flat[0].get_legend_handles_labels()
-        figure.legend(*handles, loc="outside lower center", ncols=2)
-    return figure
-
-
-def all_confusions(runs: Sequence[Any]) -> Figure:
-    """Confusion matrices on the test split, row shares in percent, a panel for each run."""
-    columns = min(3, max(1, len(runs)))
-    rows = max(1, -(-len(runs) // columns))
-    figure, axes = panels(rows, columns, (3.6 * columns, 3.3 * rows))
-    for axis in axes.flat[len(runs) :]:
-        axis.set_axis_off()
-    for axis, run in zip(axes.flat, runs, strict=False):
-        table = np.array(run.test["confusion"], float)
-        shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-        names = [name[:4] for name in run.test["per_class"]]
-        sns.heatmap(
-            100 * shares, vmin=0, vmax=100, cmap="Blues", annot=True, fmt=".0f", cbar=False,
-            square=True, xticklabels=names, yticklabels=names, annot_kws={"fontsize": 7}, ax=axis,
-        )  # fmt: skip
-        axis.tick_params(length=0, labelsize=7, labelrotation=0)
-        axis.set_title(run.label, fontsize=9)
-    figure.supylabel("label", fontsize=9)
-    figure.supxlabel("prediction, percent of the label's images", fontsize=9)
-    return figure
-
-
-def reliability(tables: dict[str, pd.DataFrame]) -> Figure:
-    """Accuracy against confidence, a panel for each table of `calibration.calibration`."""
-    figure, axes = panels(1, len(tables), (3.3 * len(tables), 3.3))
-    for axis, (name, table) in zip(axes[0], tables.items(), strict=True):
-        axis.plot([0, 1], [0, 1], color="#888888", linewidth=1)
-        axis.annotate("as sure as right", (0.03, 0.08), rotation=45, fontsize=8, color="#666666")
-        spans = [table.accuracy - table.accuracy_low, table.accuracy_high - table.accuracy]
-        axis.errorbar(table.confidence, table.accuracy, spans, fmt="o-", color=FIRST, capsize=3)
-        axis.set(xlim=(0, 1), ylim=(0, 1), title=name, xlabel="confidence")
-        for scale in (axis.xaxis, axis.yaxis):
-            scale.set_major_formatter(PercentFormatter(1, 0))
-    axes[0][0].set_ylabel("share right")
     return figure
 
 

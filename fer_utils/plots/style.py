@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 FIRST, SECOND = "#0072B2", "#D55E00"
+PLAIN = "#8794A1"  # of bars that mean the same thing
 # Okabe and Ito 2008: told apart by colour-blind readers; one emotion, one colour, throughout
 EMOTION_COLOURS = {
     "anger": "#D55E00",
@@ -21,9 +22,7 @@ EMOTION_COLOURS = {
     "neutral": "#6B6B6B",
 }
 
-
 SPLIT_COLOURS = {"Training": "#0072B2", "PublicTest": "#E69F00", "PrivateTest": "#009E73"}
-
 
 # the study's systems in the order of its tables
 MODEL_COLOURS = {
@@ -41,7 +40,6 @@ MODEL_COLOURS = {
     "fer_net_large": "#AA4499",
     "fer_net_ensemble": "#661100",
 }
-
 
 OTHER_COLOURS = ("#44AA99", "#117733", "#DDCC77", "#BB4466", "#6699CC")  # of a user's own models
 

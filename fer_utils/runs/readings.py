@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from fer_utils.base import ROOT, ResultError
+from fer_utils.base import PARAMS, ROOT, ResultError
 from fer_utils.config import model
 from fer_utils.runs.faults import other_data
 from fer_utils.runs.papers import read, recipe
@@ -15,11 +15,10 @@ FOLDERS = ROOT / "results" / "reference" / "readings", ROOT / "results" / "readi
 
 
 def names(paper: str) -> list[str]:
-    """The readings of a paper, <reading>/<model>: those of its settings and of its claims."""
-    content = read(paper)
-    of_settings = [f"{each.name}/{name}" for each in content.readings for name in each.models]
-    of_claims = [name for claim in content.claims for name in claim.runs if "/" in name]
-    return list(dict.fromkeys([*of_settings, *of_claims]))
+    """The readings of a paper's systems, <reading>/<model>."""
+    systems = read(paper).systems
+    recipes = sorted((PARAMS / "readings").glob("*/*.yaml"))
+    return [f"{path.parent.name}/{path.stem}" for path in recipes if path.stem in systems]
 
 
 def records(name: str, folders: tuple[Path, ...] = FOLDERS, claim: str = "") -> dict[int, Run]:
@@ -34,8 +33,6 @@ def records(name: str, folders: tuple[Path, ...] = FOLDERS, claim: str = "") -> 
             continue
         if why := other_data(run):
             told = f", nor the claim {claim!r}" if claim else ""
-            raise ResultError(
-                f"{path}: {why}, so it judges no paper{told}; move it away"
-            )
+            raise ResultError(f"{path}: {why}, so it judges no paper{told}; move it away")
         found.setdefault(run.metrics["seed"], run)
     return found

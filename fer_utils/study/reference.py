@@ -124,8 +124,6 @@ def render(folder: Path = FOLDER) -> list[Run]:
     figures = {
         "claims": plots.claims(verdicts),
         "accuracy": plots.accuracy_bars(tables.comparison(_common(runs))),
-        "curves": plots.all_curves(_of_first_seeds(runs)),
-        "confusion": plots.all_confusions(_of_first_seeds(_common(runs))),
     }
     for name, figure in figures.items():
         store.save_figure(figure, folder / "figures" / f"{name}.svg")

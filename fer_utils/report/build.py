@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from itertools import count, groupby
 from pathlib import Path
@@ -18,15 +18,16 @@ from jinja2 import pass_context
 from matplotlib.figure import Figure
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-from PIL import Image
+from PIL import Image, features
 
 from fer_utils import plots
 from fer_utils.base import ROOT, ResultError, write_text
 from fer_utils.report import opening, troubles
 from fer_utils.report.opening import REFERENCE, Study
+from fer_utils.runs import claims
 from fer_utils.runs.store import Run, finished_runs, on_same_data
 
-ORDER = ("compare", "errors", "explore", "preprocess", "balance", "network")  # after the papers
+ORDER = ("compare", "errors", "explore", "preprocess", "balance", "network")  # after papers
 HIDDEN = {"setup", "parameters", "injected-parameters"}
 METHODS = "## Methods and limits"  # the page has one such section for all chapters, at its end
 LARGEST = 200_000  # bytes of a CSV file in the page
@@ -41,7 +42,7 @@ OF_ERRORS = {
 
 @dataclass
 class Chapter:
-    """An executed notebook, a section of docs/results.md, or a model (which has a `score`)."""
+    """A notebook, a section of docs/results.md, or a model; with a `score` it is folded."""
 
     id: str
     title: str = ""
@@ -53,10 +54,12 @@ class Chapter:
 
 
 class Renderer(IPythonRenderer):
-    """Markdown as nbconvert renders it, one level deeper; links stay in the page or name a host."""
+    """Markdown as nbconvert renders it, with lower headings; links stay in the page or name a host."""
+
+    deeper = 1
 
     def heading(self, text: str, level: int, **attributes: Any) -> str:
-        return super().heading(text, min(level + 1, 6), **attributes)
+        return super().heading(text, min(level + self.deeper, 6), **attributes)
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         url = f"#study-{url[1:]}" if url.startswith("#") else url
@@ -69,6 +72,7 @@ class Page(HTMLExporter):
     @pass_context
     def markdown2html(self, context: Any, source: str) -> str:
         renderer = Renderer(escape=False, exclude_anchor_links=True)
+        renderer.deeper = 2 if context["chapter"].score else 1
         return MarkdownWithMath(renderer=renderer).render(source)
 
 
@@ -81,10 +85,12 @@ def write_report(study: str | Path) -> Path:
     study = Path(study).absolute()
     plan, found = read_plan(study), finished_runs(study)
     runs, others = on_same_data(found) if found else ([], [])
-    paths = [*study.glob("*/notebook.ipynb"), *study.glob("papers/*/notebook.ipynb")]
-    names = {path.parent.relative_to(study).as_posix() for path in paths} - {"report"}
-    names = sorted(names - {*ORDER}) + [name for name in ORDER if name in names]
-    chapters = [Chapter(Path(name).name, notebook=f"{name}/notebook.ipynb") for name in names]
+    names = {path.parent.name for path in study.glob("*/notebook.ipynb")}
+    papers = {name: f"Paper: {of.name}" for name, of in claims.read().items() if name in names}
+    names = [*papers, *(name for name in ORDER if name in names)]
+    chapters = [Chapter(name, papers.get(name, ""), f"{name}/notebook.ipynb") for name in names]
+    if names[-1:] == ["network"]:
+        chapters[-1].score = "how it is built and trained, and what was tried"
     models = [_model([run], f"{run.place}/notebook.ipynb") for run in runs]
     models = [model for model in models if (study / model.notebook).is_file()]
     if not chapters + models:
@@ -94,10 +100,11 @@ def write_report(study: str | Path) -> Path:
         times.append(_read(chapter, study / chapter.notebook, seen, number))
     shown, real = opening.source(study, runs), opening.whole(runs)
     own = shown.folder == study
+    records = _records(without=("claims", "paper-by-paper") if papers else ())
     return _write(
         study / "report.html", shown, chapters=chapters, models=models, runs=runs,
         plan=plan, troubles=troubles.find(study, plan, runs, others), minutes=_minutes(times),
-        own=own, real=real, records=[] if own else _records(),
+        own=own, real=real, papers=papers, records=[] if own else records,
         known={run.place: run for run in Study().runs} if real else {},
     )  # fmt: skip
 
@@ -146,17 +153,15 @@ def read_plan(study: Path) -> dict[str, Any]:
         raise ResultError(f"{path}: cannot be read ({error}); start the study again") from None
 
 
-def _records() -> list[Chapter]:
+def _records(without: Container[str] = ()) -> list[Chapter]:
     """The sections of docs/results.md, which are rendered from the records."""
     sections = re.split(r"^## ", (ROOT / "docs/results.md").read_text(encoding="utf-8"), flags=re.M)
-    parts = [section.partition("\n") for section in sections[1:]]
+    parts = {title: text for title, _, text in (each.partition("\n") for each in sections[1:])}
+    ids = {title: title.lower().replace(" ", "-") for title in parts}
     return [
-        Chapter(
-            "study-" + title.lower().replace(" ", "-"),
-            title,
-            cells=[nbformat.v4.new_markdown_cell(text)],
-        )
-        for title, _, text in parts
+        Chapter(f"study-{ids[title]}", title, cells=[nbformat.v4.new_markdown_cell(text)])
+        for title, text in parts.items()
+        if ids[title] not in without
     ]
 
 
@@ -210,17 +215,18 @@ def _shows(output: Any, seen: set[str], number: Iterator[int], source: str) -> b
     if data.get("text/plain") == "" or content in seen:  # rich displays an empty frame
         return False
     seen |= {content} - {""}
-    text = DRAWN.sub(f"T_{next(number)}", PNG.sub(_webp, text))
+    text = DRAWN.sub(f"T_{next(number)}", PNG.sub(_smaller, text))
     text = text.replace("</figure>", f'<p class="source">{source}</p></figure>')
     data |= {"text/html": text} if text else {}
     return True
 
 
-def _webp(png: re.Match[str]) -> str:
-    """A picture in a fraction of its size."""
+def _smaller(png: re.Match[str]) -> str:
+    """A picture of faces in a fraction of its size."""
+    kind = "avif" if features.check("avif") else "webp"
     with Image.open(io.BytesIO(base64.b64decode(png[1]))) as picture, io.BytesIO() as file:
-        picture.convert("RGB").save(file, "webp", quality=30)
-        return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+        picture.convert("RGB").save(file, kind, quality=35, speed=10)
+        return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def data_link(path: Path | None) -> str:

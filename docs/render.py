@@ -98,6 +98,13 @@ class Records:
             for path in sorted(top.rglob("metrics.json"))
         ]
 
+    def reading_accuracy(self, reading: str, run_id: str) -> float:
+        """Mean test accuracy of a reading's seeds."""
+        of = [row for row in self.readings()
+              if row["name"].startswith(f"{reading}/") and row["run_id"] == run_id]  # fmt: skip
+        values = [row["scores"][row["protocol"]["test"]]["accuracy"] for row in of]
+        return sum(values) / len(values)
+
     def mean(self, name: str) -> Row:
         """The metrics.json of the mean of several runs' predictions, in results/reference/means."""
         path = self.folder / "means" / name / "metrics.json"

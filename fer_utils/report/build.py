@@ -54,7 +54,7 @@ class Chapter:
 
 
 class Renderer(IPythonRenderer):
-    """Markdown as nbconvert renders it, with lower headings; links stay in the page or name a host."""
+    """nbconvert's Markdown with lower headings; links stay in the page or name a host."""
 
     deeper = 1
 

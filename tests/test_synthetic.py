@@ -57,39 +57,23 @@ def test_same_n_and_seed_give_the_same_bytes_and_another_seed_does_not():
     assert not set(pixels(one.images)) & set(pixels(other.images))
 
 
-def test_the_arrays_have_the_form_every_other_source_gives(faces):
-    assert faces.images.shape == (1200, 48, 48) and faces.images.dtype == np.uint8
-    assert faces.labels.shape == (1200,) and faces.labels.dtype == np.uint8
-    assert faces.usage.dtype.kind == faces.names.dtype.kind == "U"
-    assert faces.names[12] == "synthetic_00012" and len(set(faces.names)) == 1200
-    assert set(faces.usage) == set(USAGES)
-
-
 def test_the_expression_tables_follow_the_label_order():
     """Else a smiling face would be labelled with another emotion."""
-    assert tuple(EXPRESSIONS) == EMOTIONS
+    assert tuple(EXPRESSIONS) == tuple(CONFUSIONS) == EMOTIONS
     for emotion, shown in CONFUSIONS.items():
-        assert emotion in EMOTIONS and set(shown) <= set(EMOTIONS) - {emotion}
-    assert set(CONFUSIONS) == set(EMOTIONS)
-    assert {k for aus in EXPRESSIONS.values() for k in aus} == set(AUS)
+        assert set(shown) <= set(EMOTIONS) - {emotion}
 
 
-@pytest.mark.parametrize("n", [1, 7, 64, 700, 1234, 5000, 35887])
+@pytest.mark.parametrize("n", [1, 7, 64, 700, 701, 1234, 35887])
 def test_classes_and_splits_keep_the_proportions_of_fer2013(n):
     labels, split = synthetic.label_plan(n, np.random.default_rng(0))
-    assert len(labels) == len(split) == n
     counts = np.bincount(labels, minlength=7)
+    assert len(split) == counts.sum() == n
     assert np.abs(counts - FER2013_COUNTS * n / 35887).max() < 1
     for k in (1, 2):
         share = np.bincount(labels[split == k], minlength=7)
-        assert np.abs(share - counts / 10).max() <= (0.5 if n != 700 else 0.9)
-
-
-@pytest.mark.parametrize("n", [700, 701, 999, 1000])
-def test_each_test_split_holds_every_class_twice(n):
-    labels, split = synthetic.label_plan(n, np.random.default_rng(0))
-    for k in (0, 1, 2):
-        assert np.bincount(labels[split == k], minlength=7).min() >= 2
+        assert np.abs(share - counts / 10).max() < 1
+        assert n < 700 or share.min() >= 2
 
 
 def test_labels_are_mixed_within_a_split(faces):
@@ -141,17 +125,11 @@ def test_constant_images_are_present_from_a_thousand_on(undrawn, n, expected):
     assert black(faces.images).sum() == faces.provenance["black_images"] == expected
 
 
-def test_every_face_is_a_picture(faces):
-    drawn = faces.images[~black(faces.images)].reshape(-1, 48 * 48)
-    assert len(drawn) == 1199 and drawn.std(axis=1).min() > 5
-
-
 @pytest.mark.parametrize("unit", AUS)
 def test_each_action_unit_shows_in_the_drawing(unit):
     """A unit that moves nothing would leave emotions that no model can tell apart."""
     face = synthetic.draw_parameters(np.random.default_rng(0), ["neutral"])[0]
-    face.closed = face.glasses = face.occluded = False
-    face.style, face.beard, face.skin = "none", 0, 180
+    face.skin = 180
     face.au = dict.fromkeys(AUS, 0.0)
     neutral = synthetic.draw(face)
     face.au[unit] = 1.0
@@ -161,7 +139,7 @@ def test_each_action_unit_shows_in_the_drawing(unit):
 def test_smiles_curve_up_and_sad_mouths_down():
     """The drawing must show the emotion that it is labelled with."""
     face = synthetic.draw_parameters(np.random.default_rng(0), ["neutral"])[0]
-    face.lean = face.smirk = 0.0
+    face.lean = 0.0
     bend = {}
     for emotion in ("happiness", "neutral", "sadness"):
         face.strokes, face.au = [], {k: EXPRESSIONS[emotion].get(k, 0.0) for k in AUS}
@@ -171,20 +149,16 @@ def test_smiles_curve_up_and_sad_mouths_down():
     assert bend["happiness"] < 0 < bend["neutral"] < bend["sadness"]
 
 
-def test_the_strongest_faces_can_be_drawn():
-    """No draw of the parameters may stop a study: all units at their limit, every hair style."""
-    for style in ("none", "short", "fringe", "parted", "long"):
+def test_the_strongest_faces_and_tiny_sets_can_be_drawn():
+    """No draw of the parameters may stop a study."""
+    for hair in (False, True):
         face = synthetic.draw_parameters(np.random.default_rng(1), ["fear"])[0]
-        face.style, face.glasses, face.occluded, face.beard = style, True, True, 0.9
-        face.au = dict.fromkeys(AUS, 1.4)
+        face.long, face.au = hair, dict.fromkeys(AUS, 1.4)
         image = synthetic.degrade(synthetic.draw(face), face, np.random.default_rng(0))
         assert image.shape == (48, 48) and image.dtype == np.uint8 and image.std() > 5
-
-
-@pytest.mark.parametrize("n", [1, 2, 13, 30])
-def test_tiny_sets_are_possible(n):
-    faces = generate(n)
-    assert len(faces) == n and not black(faces.images).any()
+    for n in (1, 2, 13):
+        faces = generate(n)
+        assert len(faces) == n and faces.images.reshape(n, -1).std(axis=1).min() > 5
 
 
 @pytest.mark.parametrize(("n", "seed"), [(0, 0), (-5, 0), (10, -1)])

@@ -35,8 +35,6 @@ OVERSAMPLING, SHIFT = 4, 4  # SHIFT: fractional bits of OpenCV's drawing coordin
 GRID = np.arange(SIDE, dtype=np.float32)
 ARC = np.linspace(-1, 1, 11)  # along an eye or the mouth, from corner to corner
 ARCH = 1 - ARC**2
-# Hair: where it ends at the sides, how square its arch over the forehead is, how low.
-STYLES = dict(short=(-3, 0.5, 0), fringe=(0, 0.3, 3), parted=(-1, 0.6, 0), long=(26, 0.6, 0))
 BOTH = (-1, 1)  # the sides of the face
 BROW = np.linspace(0, 1, 8)  # along a brow, from its inner end
 CIRCLE = np.exp(1j * np.linspace(0, 2 * np.pi, 25))
@@ -66,34 +64,24 @@ def draw_parameters(rng, shown):
         return rng.random(n) < p
 
     table = {e: [aus.get(k, 0.0) for k in AUS] for e, aus in EXPRESSIONS.items()}
-    means, others = (np.array([table[e] for e in of]) for of in (shown, rng.choice(list(table), n)))
-    blend = np.where(chance(0.12), uniform(0.1, 0.4), 0)[:, None]
-    strength = np.where(chance(0.08), uniform(0.25, 0.6), uniform(0.8, 1.3))[:, None]
-    jitter = rng.normal(1, 0.2, means.shape)
-    stray = rng.normal(-0.1, 0.12, means.shape).clip(0)
-    units = (strength * jitter * ((1 - blend) * means + blend * others) + stray).clip(0, 1.4)
-
-    skin = uniform(115, 215)
-    dark, background = uniform(15, 0.45 * skin), uniform(10, 245)
+    means = np.array([table[emotion] for emotion in shown])
+    stray = rng.normal(-0.1, 0.1, means.shape).clip(0)
+    units = uniform(0.9, 1.3)[:, None] * rng.normal(1, 0.12, means.shape) * means + stray
+    skin, background = uniform(150, 210), uniform(60, 190)
     columns = dict(
-        au=units, lean=normal(0.08),  # lean: one half of the face moves more than the other
-        skin=skin, lips=uniform(0.6, 0.85), hair=np.where(chance(0.75), dark, uniform(60, 220)),
-        width=normal(0.9, 16.6), chin=normal(0.9, 21.5), jaw=uniform(0.7, 1.0), age=uniform(0, 1),
-        eye_x=normal(0.35, 8.0), eye_w=normal(0.3, 4.0), eye_h=normal(0.15, 1.65),
-        slant=normal(0.3), gaze_x=normal(0.6), gaze_y=normal(0.25), iris=uniform(20, 100),
-        closed=chance(0.02), brow_y=normal(0.5, -10.6), brow_w=uniform(0.7, 1.5),
-        brow_arch=uniform(0.5, 1.6), nose_w=normal(0.4, 3.2), nose_y=normal(0.6, 4.6),
-        mouth_y=normal(0.5, 12.4), mouth_w=normal(0.6, 6.6), lip=normal(0.25, 1.35),
-        smirk=normal(0.25), beard=np.where(chance(0.15), uniform(0.3, 0.9), 0),
-        style=rng.choice(["none", "short", "short", "fringe", "parted", "long", "long"], n),
-        hairline=normal(1.0, -16.0), parting=normal(3.0), glasses=chance(0.12),
-        occluded=chance(0.04), hand_x=uniform(-18, 18), hand_y=uniform(-18, 22),
-        hand=uniform(5, 10), yaw=normal(0.22), pitch=normal(0.12), roll=normal(0.13),
-        scale=normal(0.07, 1.15), shift_x=normal(1.8), shift_y=normal(1.8), background=background,
-        wall=background + normal(40), wall_x=normal(18), shirt=uniform(20, 235),
-        light_x=normal(0.5), light_y=normal(0.25, -0.3), ambient=uniform(0.45, 0.85),
-        gain=uniform(0.95, 1.35), offset=normal(10), slope=normal(20), blur=uniform(0, 0.65),
-        noise=uniform(0, 4), quality=rng.integers(50, 98, n),
+        au=units.clip(0, 1.4), lean=normal(0.05),  # lean: one half moves more than the other
+        skin=skin, lips=uniform(0.6, 0.8), hair=uniform(15, 0.5 * skin), long=chance(0.4),
+        width=normal(0.6, 16.6), chin=normal(0.6, 21.5), jaw=uniform(0.75, 0.95),
+        eye_x=normal(0.3, 8.0), eye_w=normal(0.25, 4.2), eye_h=normal(0.12, 1.8),
+        slant=normal(0.2), gaze_x=normal(0.5), gaze_y=normal(0.2), iris=uniform(20, 90),
+        brow_y=normal(0.3, -10.6), brow_w=uniform(0.8, 1.5), brow_arch=uniform(0.5, 1.5),
+        nose_w=normal(0.3, 3.2), nose_y=normal(0.4, 4.6), mouth_y=normal(0.4, 12.4),
+        mouth_w=normal(0.5, 6.8), lip=normal(0.2, 1.35), hairline=normal(0.8, -16.0),
+        yaw=normal(0.1), pitch=normal(0.06), roll=normal(0.06),
+        scale=normal(0.04, 1.2), shift_x=normal(0.8), shift_y=normal(0.8), background=background,
+        shirt=uniform(20, 235), light_x=normal(0.3), light_y=normal(0.2, -0.3),
+        ambient=uniform(0.6, 0.85), gain=uniform(0.95, 1.25), offset=normal(8), slope=normal(10),
+        blur=uniform(0, 0.6), noise=uniform(0, 3), quality=rng.integers(60, 98, n),
     )  # fmt: skip
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
     faces = [SimpleNamespace(**dict(zip(columns, row, strict=True))) for row in rows]
@@ -147,37 +135,21 @@ def outline(face, grow=0.0):
 
 
 def draw_head(face):
-    fill(face, face.wall_x + np.array([-60j, 99 - 60j, 99 + 60j, 60j]), face.wall)
-    if face.style == "long":
+    if face.long:
         fill(face, oval(face.width + 4, 32, 0.5), face.hair * 0.8)
     fill(face, np.array([-9 + 12j, 9 + 12j, 11 + 32j, -11 + 32j]), face.skin * 0.62)
     fill(face, np.array([-40 + 34j, -12 + 25j, 28j, 12 + 25j, 40 + 34j]), face.shirt)
     fill(face, face.width * 1.06 - 1j + oval(2.3, 5), face.skin * 0.8, BOTH)  # ears
     fill(face, outline(face), face.skin)
-    if face.beard:
-        rim = outline(face)[1:12]
-        cheeks = np.array([-11 - 2j, -9 - 4.2j, -5j, 9 - 4.2j, 11 - 2j]) + 1j * face.mouth_y
-        tone = (1 - face.beard) * face.skin + face.beard * min(face.hair, 0.6 * face.skin)
-        fill(face, np.concatenate([rim, cheeks]), tone)
 
 
 def draw_hair(face):
     """Hair around the face: an arch from the hairline to a wider one over the head."""
-    if face.style == "none":
-        return
-    end, square, drop = STYLES[face.style]
     upper = CIRCLE[12:]  # from left to right over the top
-    inner = oval(face.width - 0.8, -face.hairline - drop, square, upper)
-    if face.style == "fringe":
-        inner = inner + 1j * np.sin(9 * upper.real + face.parting)
-    if face.style == "parted":
-        inner = inner - 2j * np.tanh(5 * upper.real + face.parting) * np.sign(face.parting)
+    inner = oval(face.width - 0.8, -face.hairline, 0.55, upper)
     outer = oval(face.width + 2.4, 27.5, 0.8, upper)
-    tip = np.array([face.width - 0.2, face.width + (2.5 if end > 0 else 0.6)]) + 1j * end
+    tip = np.array([face.width - 0.2, face.width + 0.6]) + 1j * (26 if face.long else -2)
     fill(face, np.concatenate([inner, tip, outer[::-1], -tip[::-1].conj()]), face.hair)
-    for k in (2, 4, 5, 7, 9, 10):  # strands
-        strand = np.array([0.3 * inner[k] + 0.7 * outer[k], 0.8 * inner[k] + 0.2 * outer[k]])
-        line(face, strand, face.hair * (1.2 if k % 2 else 0.8), 0.5)
 
 
 def draw_eye(face, side, au):
@@ -185,26 +157,19 @@ def draw_eye(face, side, au):
     squint = 0.3 * au[6] + 0.3 * au[7] + 0.25 * au[9]
     up = max(face.eye_h * (1 + 0.85 * au[5] - 0.7 * squint - 0.1 * au[4]), 0.25)
     low = max(face.eye_h * (0.7 + 0.18 * au[5] - squint), 0.1)
-    if face.closed:
-        up, low = -0.6, 0.8
     level = -5.5 + face.slant * ARC
     lid, bottom = level - up * ARCH**0.7, level + low * ARCH
     fill(face, band(x, lid, bottom), 236, [side])
-    if not face.closed:
-        # Iris and pupil are whole discs; skin drawn over their rims makes the lids.
-        middle = face.eye_x + side * face.gaze_x + 1j * (face.gaze_y - 5.6)
-        glint = middle + side * 0.5 * np.sign(face.light_x) - 0.6j
-        for disc, radius, tone in ((middle, 1.85, face.iris), (middle, 0.9, 5), (glint, 0.4, 250)):
-            fill(face, disc + radius * CIRCLE[::2], tone, [side])
-        fill(face, band(x, np.minimum(lid, level - 2.4 * ARCH), lid), face.skin * 0.93, [side])
-        fill(face, band(x, bottom, bottom + 1.8), face.skin * 0.93, [side])
+    # Iris and pupil are whole discs; skin drawn over their rims makes the lids.
+    middle = face.eye_x + side * face.gaze_x + 1j * (face.gaze_y - 5.6)
+    for radius, tone in ((1.85, face.iris), (0.9, 5)):
+        fill(face, middle + radius * CIRCLE[::2], tone, [side])
+    fill(face, band(x, np.minimum(lid, level - 2.4 * ARCH), lid), face.skin * 0.93, [side])
+    fill(face, band(x, bottom, bottom + 1.8), face.skin * 0.93, [side])
     line(face, x + 1j * lid, face.skin * 0.25, 0.75, [side])
     line(face, x + 1j * bottom, face.skin * 0.68, 0.45, [side])
     crease(face, x + 1j * (lid - 1 + 0.25 * au[5]), 0.3, 0.6, [side])
-    crease(face, x + 1j * (bottom + 1.3), 0.12 + 0.2 * au[6] + 0.1 * face.age, 0.6, [side])
-    for k in (-1, 0, 1):  # crow's feet
-        foot = face.eye_x + np.array([5.2 + 0.5j * k, 7.6 + 1.7j * k]) - 5j
-        crease(face, foot, 0.4 * au[6] * (0.5 + face.age), 0.4, [side])
+    crease(face, x + 1j * (bottom + 1.3), 0.12 + 0.2 * au[6], 0.6, [side])
 
 
 def draw_brow(face, side, au):
@@ -224,20 +189,17 @@ def draw_nose(face):
     crease(face, np.array([w - 1j, 0.8 * w + 0.5j, 0.8 + 0.4j, 1j]) + 1j * y, 0.35, 0.6, BOTH)
     fill(face, np.array([0.7, 1.6 - 0.5j, 2 + 0.2j]) + 1j * y, face.skin * 0.3, BOTH)  # nostrils
     fold = w + 1j * y + np.array([0.6 - 1.5j, 2.4 + 1.5j, 3.6 + au[12] + 5j])
-    depth = 0.02 + 0.1 * face.age + 0.18 * max(au[9], au[10], au[12])
+    depth = 0.05 + 0.18 * max(au[9], au[10], au[12])
     crease(face, fold, depth, 0.7, BOTH)
     for k in (0, 1.4j):
         crease(face, np.array([0.4 - 4.2j, 2.6 - 5.4j]) + k, 0.45 * au[9], 0.5, BOTH)
-    raised = 0.4 * au[1] * (0.4 + face.age) * (1 - 0.4 * min(au[4], 1))
-    for height in (-15.6, -17.8):  # forehead
-        crease(face, 9 * ARC + 1j * (height - 1.2 * au[1] + ARC**2), raised, 0.5)
 
 
 def draw_mouth(face):
     au, skin = face.au, face.skin
     wider = 0.33 * au[12] + 0.25 * au[20] - 0.15 * au[23] - 0.2 * au[26] - 0.1 * au[17]
     x = face.mouth_w * (1 + wider) * ARC
-    corner = face.smirk - 3.6 * au[12] + 3.3 * au[15] + 0.5 * au[20] + 0.3 * au[10]
+    corner = -3.6 * au[12] + 3.3 * au[15] + 0.5 * au[20] + 0.3 * au[10]
     meet = face.mouth_y - 1.0 * au[17] - 0.5 * au[10] + 0.4 * au[12]
     meet = meet + corner * (1 + 2 * face.lean * ARC) * np.abs(ARC) ** 1.8
     gap = 2.4 * au[25] * (au[25] > 0.15) + 6.5 * au[26] * (au[26] > 0.1)
@@ -260,13 +222,6 @@ def draw_mouth(face):
     crease(face, x[-1] + 1j * meet[-1] + tip, 0.45, 0.7)
     crease(face, x[0] + 1j * meet[0] - tip.conj(), 0.45, 0.7)
     crease(face, x[3:-3] + 1j * (lower[3:-3] + 1.1), 0.18 + 0.25 * au[17], 0.8)
-
-
-def draw_glasses(face):
-    tone = 25 if face.slope > 0 else 0.5 * face.skin
-    line(face, face.eye_x + 0.2 - 4.9j + oval(5.7, 4.4, 0.65), tone, 0.8, BOTH)
-    line(face, np.array([face.eye_x + 5.9 - 6j, 17.5 - 6.4j]), tone, 0.9, BOTH)
-    line(face, np.array([-2.4 - 5.6j, -6.3j, 2.4 - 5.6j]), tone, 0.8)
 
 
 def paint(background, face):
@@ -292,14 +247,12 @@ def shading(face):
     y = ((GRID - 24 - face.shift_y) / 28)[:, None]
     z = np.sqrt(np.maximum(1 - x**2 - y**2, 0))
     lit = np.maximum(lamp[0] * x + lamp[1] * y + lamp[2] * z, 0) / np.linalg.norm(lamp)
-    cheek = 0.05 + 0.12 * au[6] + 0.1 * au[12]
     blobs = [  # x, y, half width, half height, strength
-        (0, face.nose_y - 1, 1.4, 1.6, 0.14), (0, -1, 1.2, 4, 0.08), (0, -15, 8, 3.5, 0.06),
-        (0, face.nose_y + 2.3, 3, 1.2, -0.12), (0, face.chin - 2.5, 3.5, 1.8, 0.08),
+        (0, face.nose_y - 1, 1.4, 1.6, 0.14), (0, -15, 8, 3.5, 0.06),
+        (-face.eye_x, -6.5, 4, 2.2, -0.16), (face.eye_x, -6.5, 4, 2.2, -0.16),
+        (-9, 4.5 - au[6], 3.5, 2.5, 0.05 + 0.12 * au[6] + 0.1 * au[12]),
+        (9, 4.5 - au[6], 3.5, 2.5, 0.05 + 0.12 * au[6] + 0.1 * au[12]),
     ]  # fmt: skip
-    for side in BOTH:
-        blobs += [(side * face.eye_x, -6.5, 4, 2.2, -0.16), (side * 10.5, 11, 2.5, 5, -0.08)]
-        blobs += [(side * 9, 4.5 - au[6], 3.5, 2.5, cheek)]
     blobs = np.array(blobs)
     centres = place(face, blobs[:, 0] + 1j * blobs[:, 1])[:, None]
     across = np.exp(-(((GRID - centres.real) / blobs[:, 2:3]) ** 2))
@@ -319,11 +272,6 @@ def draw(face):
         draw_eye(face, side, au)
         draw_brow(face, side, au)
     draw_hair(face)
-    if face.glasses:
-        draw_glasses(face)
-    if face.occluded:
-        hand = face.hand_x + 1j * face.hand_y + oval(face.hand, 0.6 * face.hand, 0.8)
-        fill(face, hand, face.skin * 0.75)
     return paint(face.background, face) * (1 + skin * (shading(face) - 1))
 
 

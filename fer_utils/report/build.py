@@ -54,7 +54,7 @@ class Chapter:
 
 
 class Renderer(IPythonRenderer):
-    """nbconvert's Markdown with lower headings; links stay in the page or name a host."""
+    """Markdown as nbconvert renders it, lower headings, links in the page or to the web."""
 
     deeper = 1
 

@@ -3,8 +3,9 @@
 #
 #   01_explore   what is in the data            02_preprocess  faces, illumination, landmarks
 #   03_balance   unequal class sizes            04_train       each network, one run per seed
-#   05_classical PCA, KNN, HOG, LBP, SVM        06_compare     models, papers' claims
-#   07_errors    where and why models err       09_fer_net     the study's own network
+#   05_classical PCA, KNN, HOG, LBP, SVM        06_paper       each paper: claims, verdicts, figures
+#   07_compare   all models and claims          08_errors      where and why models err
+#   09_fer_net   the study's own network
 #   report       results/<profile>/report.html
 #
 #   ./run_all.sh                                embedded synthetic faces

@@ -78,7 +78,7 @@ def test_bad_words_on_the_command_line_are_one_message(cli, tmp_path, words, tol
 def test_errors_of_the_committed_network_need_no_run(cli, tmp_path):
     path = write_csv(tmp_path / "fer2013.csv", datasets.load("synthetic:n=100,seed=1"))
     words = ["--only", "errors", "--results", str(tmp_path), "--dry-run"]
-    assert "1 notebook would run:\n  07_errors " in cli("--data", str(path), *words).out
+    assert "1 notebook would run:\n  08_errors " in cli("--data", str(path), *words).out
     done = cli("--data", "synthetic:n=100,seed=1", *words)
     assert done.returncode == 2 and "has no finished run; run models first" in done.err
 
@@ -92,7 +92,7 @@ def test_a_backend_that_is_not_there_stops_the_study_before_it_starts(cli, tmp_p
 
 def test_list_names_models_chapters_and_profiles(cli):
     text = cli("--list").out
-    for name in ("basic_cnn", "deep_cnn", "01_explore", "06_compare", "demo", "quick", "full"):
+    for name in ("basic_cnn", "deep_cnn", "01_explore", "07_compare", "demo", "quick", "full"):
         assert name in text
     asked = [line.split()[0] for line in text.splitlines() if "with --only" in line]
     assert asked == ["fer_net_large"]
@@ -140,7 +140,7 @@ def test_unknown_engine_option_is_told(cli, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["06_compare", "report", "01_explore", "03_balance", "04_train", "09_fer_net"],
+    ["07_compare", "report", "01_explore", "03_balance", "04_train", "09_fer_net"],
 )
 def test_notebook_runs_by_itself_with_its_defaults(clone, name):
     """As opened in JupyterLab: no parameters, the notebook's folder as working directory."""

@@ -61,9 +61,9 @@ def test_study_folder_of_an_opened_notebook_is_not_a_pipeline_study(notebook):
 @pytest.mark.parametrize(
     ("name", "values", "told"),
     [
-        ("06_compare", {}, "committed records"),
+        ("07_compare", {}, "committed records"),
         ("09_fer_net", {}, "committed records"),
-        ("07_errors", {"data": "synthetic:n=300,seed=1", "robust_images": 3}, "committed weights"),
+        ("08_errors", {"data": "synthetic:n=300,seed=1", "robust_images": 3}, "committed weights"),
     ],
 )
 def test_shows_what_is_committed_where_there_are_no_runs(name, values, told, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from fer_utils.runs import store, tables
 
 pytestmark = pytest.mark.study
 EXPECTED = json.loads((ROOT / "tests" / "expected_tiny.json").read_text(encoding="utf-8"))
-CHAPTERS = {"06_compare", "07_errors", "report"}  # what follows every run
+CHAPTERS = {"07_compare", "08_errors", "report"}  # what follows every run
 EVERY = {*EXPECTED["order"]}  # the package below: each notebook presents its finished runs
 CLASSICAL = {"05_classical pca_knn", "05_classical hog_svm"}
 
@@ -42,7 +42,7 @@ def test_terminal_tells_progress_outcome_and_report(clone, first):
         (i + 1, len(names)) for i in range(len(names))
     ]
     last_run = max(i for i, name in enumerate(names) if name.startswith(("04_", "05_")))
-    assert min(map(names.index, ("06_compare", "07_errors"))) > last_run
+    assert min(map(names.index, ("07_compare", "08_errors"))) > last_run
     assert names.index("09_fer_net") > names.index("04_train fer_net seed 0")
     assert names[-1] == "report"
     assert re.search(r"epoch +2/16 +loss \d\.\d+ .* images/s", first)
@@ -149,7 +149,7 @@ def test_other_data_or_votes_in_the_same_file_re_run_what_shows_them(clone, firs
     table[[*votes.VOTE_COLUMNS]] = 1
     path, faces = tmp_path / "votes.csv", tmp_path / "faces.npz"
     table.to_csv(path, index=False)
-    due = {"01_explore", "07_errors", "09_fer_net", "report"}
+    due = {"01_explore", "08_errors", "09_fer_net", "report"}
     assert clone.due("--votes", str(path)) == due
     images.save(faces)
     words = ["--data", str(faces), "--votes", str(path), "--results", str(tmp_path)]

@@ -123,4 +123,4 @@ def test_a_model_is_added_by_one_builder_and_one_parameter_file(small):
     # its file may go again: the run stays out of the way
     (small.root / "params" / "models" / "my_cnn.yaml").unlink()
     shutil.rmtree(small.study / "runs" / "my_cnn")
-    assert small.due() >= {"06_compare", "report"}
+    assert small.due() >= {"07_compare", "report"}

@@ -18,7 +18,7 @@ from fer_utils.runs import claims, committed
 # chapter of its own, executed by one notebook
 FIRST = {"explore": ("01_explore", 3), "preprocess": ("02_preprocess", 3),
          "balance": ("03_balance", 2)}  # fmt: skip
-LATER = {"compare": ("06_compare", 0), "errors": ("07_errors", 0), "network": ("09_fer_net", 0),
+LATER = {"compare": ("07_compare", 0), "errors": ("08_errors", 0), "network": ("09_fer_net", 0),
          "report": ("report", 0)}  # fmt: skip
 CHAPTERS = {name: notebook for name, (notebook, _) in (FIRST | LATER).items()}
 MODEL_NOTEBOOKS = {"builder": "04_train", "pipeline": "05_classical"}

@@ -235,7 +235,7 @@ def check_seeds(what: str, *seeds: int) -> None:
     """ParameterError for a seed that NumPy or Keras would refuse, or one given twice."""
     if min(seeds) < 0 or max(seeds) >= 2**32 or len(set(seeds)) < len(seeds):
         told = ", ".join(map(str, seeds))
-        raise ParameterError(f"{what}: {told}; give whole numbers from 0 to 4294967295, each once")
+        raise ParameterError(f"{what}: {told}; give integers from 0 to 4294967295, each once")
 
 
 def names(folder: str) -> list[str]:
@@ -244,7 +244,7 @@ def names(folder: str) -> list[str]:
 
 
 def standard_models() -> list[str]:
-    """The models that a study runs when none is named: all but those on request."""
+    """The models that a study runs when none is named: all default ones."""
     files = {name: read_yaml(PARAMS / "models" / f"{name}.yaml") for name in names("models")}
     return [name for name, content in files.items() if not content.get("on_request")]
 

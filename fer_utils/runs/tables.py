@@ -18,7 +18,7 @@ HEADINGS = {
     "accuracy_high": "high",
     "accuracy_views": "accuracy of averaged views",
     "accuracy_float32": "accuracy in float32",
-    "accuracy_not_in_training": "accuracy without known images",
+    "accuracy_not_in_training": "accuracy without duplicates",
     "train_accuracy": "accuracy in training",
     "validation_accuracy": "accuracy in validation",
     "macro_f1": "macro F1",

@@ -29,6 +29,7 @@ def _run(options: argparse.Namespace) -> None:
         f"run folder {store.run_folder(study, complete[0]['id'], options.seed)}",
         flush=True,
     )
+    print(devices.sentence(complete[0]["training"].get("precision", "auto")), flush=True)
     runs = run_protocols(complete, dataset, study, options.seed)
     for finished in runs:
         protocol, test = finished.metrics["protocol"], finished.test

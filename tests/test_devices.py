@@ -35,6 +35,27 @@ def test_precision_is_what_the_gpu_is_fast_in(monkeypatch, capability, precision
     assert devices.precision_for("float32") == "float32"
 
 
+@pytest.mark.parametrize("present", [False, True])
+def test_sentence_names_the_device_and_a_gpu_that_is_unused(monkeypatch, present):
+    monkeypatch.setattr(devices, "nvidia", lambda: present)
+    monkeypatch.setattr(devices, "_gpu", lambda: None)
+    line = devices.sentence()
+    assert "core" in line and ("float32" in line or "bfloat16" in line) and "\n" not in line
+    assert ("tensorflow[and-cuda]" in line) == present
+    monkeypatch.setattr(devices, "_gpu", lambda: "a GPU")
+    monkeypatch.setattr(devices, "name", lambda: "NVIDIA H100")
+    assert "NVIDIA H100, float32" in devices.sentence("float32")
+
+
+def test_sentence_of_a_machine_without_a_gpu_loads_no_backend():
+    code = (
+        "import sys; from fer_utils.models import devices; devices.nvidia = lambda: False; "
+        "print(devices.sentence(), 'keras' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.startswith("device: ") and done.stdout.endswith("False\n"), done.stderr
+
+
 def test_float16_trains_with_loss_scaling(tmp_path):
     dataset = datasets.load("synthetic:n=800,seed=1")
     limits = {"epochs": 2, "train_limit": 200, "early_stopping": None}

@@ -60,35 +60,6 @@ def test_fifths_go_from_low_to_high_and_leave_out_the_unknown():
     assert table["accuracy_low"][2] == pytest.approx(0.0945, abs=1e-4)  # Wilson, 1 of 2
 
 
-def test_ten_views_stand_beside_one(tmp_path):
-    made = make_run(tmp_path, "fer_net", correct=30)
-    scores = made.metrics["scores"]
-    better = scores["PrivateTest"] | {"accuracy": 0.7}
-    scores |= {"PrivateTest_views": better, "PrivateTest_not_in_training": better}
-    made.metrics["model"]["views"] = 10
-    table = errors.by_views([made])
-    assert table["split"].tolist() == ["PublicTest", "PrivateTest", "PrivateTest", "PrivateTest"]
-    assert table["views"].tolist() == [1, 1, 1, 10]
-    assert table["images"].tolist() == ["all", "all", "without known", "all"]
-    assert table["accuracy"].tolist() == [0.5, 0.5, 0.7, 0.7]
-
-
-def test_seeds_are_summed_up_for_each_model_that_has_several(tmp_path):
-    runs = [
-        make_run(tmp_path, "fer_net", correct=right, seed=i) for i, right in enumerate((30, 36))
-    ]
-    runs.append(make_run(tmp_path, "fer_net_large", correct=45))
-    spread = errors.over_seeds(runs).set_index("split")
-    assert spread["model"].tolist() == ["FER-Net", "FER-Net"]  # PublicTest and PrivateTest
-    assert spread.loc["PrivateTest", ["count", "mean", "min", "max"]].tolist() == [
-        2,
-        0.55,
-        0.5,
-        0.6,
-    ]
-    assert errors.over_seeds(runs[1:]).empty
-
-
 def test_what_more_views_buy_is_told_on_the_same_images():
     """By a predictor that asks which side is brighter: every mirrored view contradicts it."""
     images = np.zeros((40, 48, 48), np.uint8)

@@ -4,8 +4,6 @@ import numpy as np
 
 from fer_utils import models
 from fer_utils.analysis import explain
-from fer_utils.extras import speed
-from fer_utils.runs import predictors
 
 
 def test_feature_maps_are_the_layers_outputs_with_their_sizes():
@@ -45,19 +43,3 @@ def test_filters_are_the_first_kernels():
     assert kernels.shape == (64, 5, 5)
     first = next(layer for layer in network.layers if type(layer).__name__ == "Conv2D")
     np.testing.assert_array_equal(kernels[7], first.get_weights()[0][:, :, 0, 7])
-
-
-def test_speed_is_a_positive_rate_for_each_batch(tmp_path):
-    from fer_utils import config as parameters
-    from fer_utils import data as datasets
-    from fer_utils import training
-
-    dataset = datasets.load("synthetic:n=500,seed=1")
-    limits = {"epochs": 1, "train_limit": 50}
-    run = training.run(parameters.model("basic_cnn", None, **limits), dataset, tmp_path)
-    table = speed.speeds([run], dataset.images[:8], seconds=0.05)
-    assert table["run_id"].tolist() == ["basic_cnn"]
-    assert (table[["batch_1", "batch_256"]] > 0).all(axis=None)
-    test = run.predictions("PrivateTest")
-    again = predictors.predictor(run)(dataset.images[test["index"]])
-    np.testing.assert_allclose(again, test["probabilities"], atol=1e-5)

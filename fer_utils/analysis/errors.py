@@ -10,7 +10,7 @@ import pandas as pd
 
 from fer_utils.data import preprocess
 from fer_utils.runs import claims, store
-from fer_utils.runs.store import VIEWS, Run
+from fer_utils.runs.store import Run
 from fer_utils.scores import SCORE, accuracy
 
 
@@ -97,33 +97,6 @@ def by_fifth(properties: pd.DataFrame, correct: np.ndarray) -> pd.DataFrame:
             if len(places):
                 rows.append({"property": name, "part": part} | accuracy(correct[places]))
     return pd.DataFrame(rows, columns=["property", "part", *SCORE])
-
-
-def by_views(runs: list[Run]) -> pd.DataFrame:
-    """Accuracy of runs on what they are selected and tested on, from one view and, where that was
-    scored, from several; all images, and without those that also occur in Training.
-
-    Columns: model, split, views, images, n, accuracy, accuracy_low, accuracy_high.
-    """
-    rows = []
-    for run in runs:
-        protocol, scores = run.metrics["protocol"], run.metrics["scores"]
-        for split in dict.fromkeys((protocol["validation"], protocol["test"])):
-            for views, suffix in ((1, ""), (run.metrics["model"].get("views"), VIEWS)):
-                for images, part in (("all", ""), ("without known", "_not_in_training")):
-                    if score := scores.get(split + suffix + part):
-                        rows.append((run.label, split, views, images, *(score[k] for k in SCORE)))
-    return pd.DataFrame(rows, columns=["model", "split", "views", "images", *SCORE])
-
-
-def over_seeds(runs: list[Run]) -> pd.DataFrame:
-    """The rows of `by_views` over the seeds of each model that has several.
-
-    Columns: model, split, views, images, and of the accuracies count, mean, std, min and max.
-    """
-    rows = pd.concat([by_views([run]).assign(model=run.metrics["params"]["title"]) for run in runs])
-    groups = rows.groupby(["model", "split", "views", "images"], sort=False)["accuracy"]
-    return groups.agg(["count", "mean", "std", "min", "max"]).query("count > 1").reset_index()
 
 
 def more_views(

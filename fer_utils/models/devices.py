@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import platform
+import re
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,20 +27,12 @@ def precision_for(choice: str) -> str:
     scaling on Volta and Turing, else float32; on JAX a processor's is float32, as XLA's code for
     bfloat16 gives NaN there (jax 0.11).
     """
-    if choice != "auto":
-        return choice
-    capability = _gpu_capability()
-    if capability:
-        if capability >= (8, 0):
-            return "mixed_bfloat16"
-        return "mixed_float16" if capability >= (7, 0) else "float32"
-    if _on_jax():
-        return "float32"
-    with contextlib.suppress(OSError):
-        flags = Path("/proc/cpuinfo").read_text()
-        if "amx_bf16" in flags or "avx512_bf16" in flags:
-            return "mixed_bfloat16"
-    return "float32"
+    capability = _gpu_capability() if choice == "auto" else None
+    if not capability:
+        return _cpu_precision(choice)
+    if capability >= (8, 0):
+        return "mixed_bfloat16"
+    return "mixed_float16" if capability >= (7, 0) else "float32"
 
 
 def name() -> str:
@@ -49,6 +45,53 @@ def name() -> str:
     import tensorflow as tf
 
     return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+
+
+def sentence(choice: str = "auto") -> str:
+    """One line on the device: processor or GPU, cores, precision, and a GPU that is not used.
+
+    No backend is loaded where the machine has no NVIDIA GPU and none is loaded yet.
+    """
+    present = nvidia()
+    gpu = present or "keras" in sys.modules
+    precision = (precision_for if gpu else _cpu_precision)(choice).removeprefix("mixed_")
+    if gpu and _gpu() is not None:
+        return f"device: {name()}, {precision}"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    text = f"device: {_processor()}, {cores} core{'s' * (cores != 1)}, {precision}"
+    if present:
+        jax = os.environ.get("KERAS_BACKEND") == "jax"
+        remedy = f"pip install '{'jax[cuda12]' if jax else 'tensorflow[and-cuda]'}'"
+        if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+            remedy = "unset CUDA_VISIBLE_DEVICES"
+        text += f"; the NVIDIA GPU here is not used: {remedy} (docs/machines.md)"
+    return text
+
+
+def nvidia() -> bool:
+    """Has the machine an NVIDIA GPU or its driver, whether or not it can be used?"""
+    paths = [Path("/proc/driver/nvidia"), *Path("/dev").glob("nvidia*")]
+    return any(path.exists() for path in paths) or shutil.which("nvidia-smi") is not None
+
+
+def _cpuinfo() -> str:
+    with contextlib.suppress(OSError):
+        return Path("/proc/cpuinfo").read_text()
+    return ""
+
+
+def _processor() -> str:
+    named = re.search(r"^model name\s*:\s*(.+)", _cpuinfo(), re.MULTILINE)
+    return named[1] if named else platform.processor() or platform.machine()
+
+
+def _cpu_precision(choice: str) -> str:
+    if choice != "auto":
+        return choice
+    fast = os.environ.get("KERAS_BACKEND") != "jax" and re.search(
+        "amx_bf16|avx512_bf16", _cpuinfo()
+    )
+    return "mixed_bfloat16" if fast else "float32"
 
 
 def check_backend() -> None:

@@ -25,6 +25,7 @@ def _run(options: argparse.Namespace) -> None:
     made_up = ", synthetic faces, not FER2013" if dataset.provenance.get("synthetic") else ""
     place = store.run_folder(study, name, options.seed)
     print(f"{name} on {options.data} ({len(dataset):,} images{made_up}), run folder {place}")
+    print(devices.sentence(complete[0]["training"].get("precision", "auto")), flush=True)
     for run in run_protocols(complete, dataset, study, options.seed):
         protocol, test = run.metrics["protocol"], run.test
         print(

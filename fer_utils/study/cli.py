@@ -238,6 +238,7 @@ def run(options: argparse.Namespace, extra: list[str]) -> int:
     for job in {job.notebook: job for job in study.jobs}.values():
         check(ROOT / "notebooks" / f"{job.notebook}.ipynb", job.parameters)
     print(f"study    profile {Path(study.profile).stem}, results in {study.folder}")
+    print(devices.sentence().replace("device: ", "device   "))
     dataset = load(study, options)
     new = not study.folder.exists()
     with store.locked(study.folder) as lock:

@@ -20,7 +20,7 @@ def claims(verdicts: pd.DataFrame) -> Figure:
     )
     table = verdicts.assign(word=words)
     papers = list(dict.fromkeys(table["paper"]))
-    figure, axes = panels(2, 1, (4.2, 5.0 + 0.33 * len(papers)))
+    figure, axes = panels(2, 1, (4.2, 4.8 + 0.3 * len(papers)))
     _values(axes[0][0], table)
     _counts(axes[1][0], table, papers)
     axes[0][0].set_box_aspect(0.95)
@@ -42,7 +42,7 @@ def _values(axis, table: pd.DataFrame) -> None:
         x = (row.claimed + last) / 2
         axis.plot([row.claimed, last], [row.measured] * 2, color=colour, linewidth=1)
         axis.plot([x, x], [row.low, row.high], color=colour, linewidth=1.5, alpha=0.6)
-        axis.plot(x, row.measured, "o", color=colour, markersize=4)
+        axis.plot(x, row.measured, "o", color=colour, markersize=4, zorder=4)
         if row.word not in ("reproduced", "holds", "not tested"):
             named.append((row.measured, x, row.claim, colour))
     axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="printed in the paper", ylabel="measured")
@@ -55,15 +55,16 @@ def _names(axis, named: list[tuple[float, float, str, str]]) -> None:
     """Name points in the empty corners, above the diagonal at the left, below it at the right."""
     for above in (True, False):
         some = sorted((each for each in named if (each[0] > each[1]) == above), reverse=True)
-        place = 0.96 if above else min(0.45, 0.06 * len(some))
+        place = 0.96 if above else min(0.5, 0.058 * len(some) - 0.01)
         for y, x, text, colour in some:
-            short = text if len(text) <= 34 else text[:33].rsplit(" ", 1)[0] + " ..."
+            short = text if len(text) <= 27 else text[:26].rsplit(" ", 1)[0] + " ..."
             axis.annotate(
-                short, (x, y), xytext=(0.02 if above else 0.99, place), color=colour, fontsize=6.5,
+                short, (x, y), xytext=(0.02 if above else 0.99, place), color=colour, fontsize=7.5,
                 ha="left" if above else "right", va="center",
-                arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.4, "alpha": 0.6},
+                arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "alpha": 0.5},
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6}, zorder=3,
             )  # fmt: skip
-            place -= 0.055
+            place -= 0.058
 
 
 def _counts(axis, table: pd.DataFrame, papers: list[str]) -> None:

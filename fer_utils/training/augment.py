@@ -36,6 +36,13 @@ def matrices(
     return ops.stack([xx, xy, rest_x, yx, yy, rest_y, zero, zero], axis=1)
 
 
+def warp(images: Any, maps: Any) -> Any:
+    """Images under affine maps; pixels from outside repeat the border."""
+    from keras import ops
+
+    return ops.image.affine_transform(images, maps, interpolation="bilinear", fill_mode="nearest")
+
+
 def illuminate(images: Any, brightness: Any, contrast: Any) -> Any:
     """Pixels 0 to 255 (n, 48, 48, 1) times `brightness` (n,), spread by `contrast` (n,).
 
@@ -127,10 +134,7 @@ def layer(
                 drawn.append(ops.cast(between(0, 1) < (0.5 if horizontal_flip else 0.0), "float32"))
                 # drawn only where asked for: recipes without it keep their random numbers
                 down = between(0, 1) < 0.5 if vertical_flip else ops.zeros((n,))
-                maps = matrices(*drawn, ops.cast(down, "float32"))
-                images = ops.image.affine_transform(
-                    images, maps, interpolation="bilinear", fill_mode="nearest"
-                )
+                images = warp(images, matrices(*drawn, ops.cast(down, "float32")))
             if brightness or contrast:
                 factors = (between(1 - b, 1 + b) for b in (brightness, contrast))
                 images = illuminate(images, *factors)

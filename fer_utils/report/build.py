@@ -225,7 +225,7 @@ def _smaller(png: re.Match[str]) -> str:
     """A picture of faces in a fraction of its size."""
     kind = "avif" if features.check("avif") else "webp"
     with Image.open(io.BytesIO(base64.b64decode(png[1]))) as picture, io.BytesIO() as file:
-        picture.convert("RGB").save(file, kind, quality=35, speed=10)
+        picture.convert("RGB").save(file, kind, quality=25, speed=10)
         return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

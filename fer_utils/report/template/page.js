@@ -1,6 +1,6 @@
 "use strict";
 // The page can be read without this: it tidies, sorts and filters tables and unfolds chapters.
-const LONG = 16, FILTERED = 12; // rows from which a table is folded, has a box to filter
+const LONG = 12, FILTERED = 12; // rows from which a table is folded, has a box to filter
 const SHARE = /accuracy|recall|precision|\bf1|f1-score|\bgap\b|\bgain\b|^(low|high|mean|deviation|min|max)$/i;
 const VERDICTS = { reproduced: "holds", holds: "holds", yes: "holds", higher: "higher", lower: "lower", no: "lower", "does not hold": "lower" };
 const words = new Intl.Collator("en", { numeric: true });

@@ -277,21 +277,16 @@ def _shown(chapters: list[str], report: bool, folder: Path, models: set[str]) ->
     later = [*claims.papers(), *(name for name in LATER if name != "report")]
     if not report:
         return [name for name in later if name in chapters]
-    there = [name for name in later if (folder / _place(name) / "notebook.ipynb").is_file()]
+    there = [name for name in later if (folder / name / "notebook.ipynb").is_file()]
     shown = [name for name in later if name in {*chapters, *there, "compare"}]
     return [name for name in shown if name != "network" or {*OWN_NETWORKS} & models]
-
-
-def _place(chapter: str) -> str:
-    """The folder of a chapter in a study."""
-    return chapter if chapter in CHAPTERS else f"papers/{chapter}"
 
 
 def _chapter(name: str, values: dict[str, dict[str, Any]], runs: list[str] | None = None) -> Job:
     if name not in CHAPTERS:
         needs = [run for run in runs or () if model_of(run) in claims.needs(name)]
         given = values[PAPER] | {"paper": name}
-        return Job(f"{PAPER} {name}", PAPER, _place(name), given, 0, [*needs, *CLAIMS])
+        return Job(f"{PAPER} {name}", PAPER, name, given, 0, [*needs, *CLAIMS])
     notebook, priority = (FIRST | LATER)[name]
     job = Job(notebook, notebook, name, values[name], priority, [*(runs or ())])
     if name in ("compare", "report"):

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -89,40 +88,34 @@ def _chosen(model: str) -> store.Run:
     return store.read_run(model)
 
 
-def _predictor(model: str | None) -> tuple[Callable[[np.ndarray], np.ndarray], store.Run, str]:
-    """What predicts, the run it is from, and the model's name."""
-    devices.check_backend()
-    folder = committed.RUN if model is None else Path(model)
-    if model is None or (folder / committed.FILE).is_file():
-        run = store.Run(folder, committed.record(folder))
-        if predict := committed.in_int8(folder):
-            return predict, run, f"{run.label}, committed weights, int8"
-        predict = predictors.of_network(committed.network(folder))
-        return predict, run, f"{run.label}, committed weights"
-    run = _chosen(model)
-    if export.read(run):  # a quarter of the size, and quicker to load
-        return export.predictor(run.folder / export.FILE), run, f"{run.label}, int8 weights"
-    return predictors.predictor(run), run, run.label
-
-
 class Model:
-    """A network with the views that it averages and the accuracy that its record has for them."""
+    """A network, the views of a face that it averages, and its recorded accuracy with them."""
 
     def __init__(self, model: str | None, one_view: bool = False) -> None:
+        devices.check_backend()
+        folder = committed.RUN if model is None else Path(model)
         with devices.silence():
-            self.predict, self.run, self.name = _predictor(model)
+            if model is None or (folder / committed.FILE).is_file():
+                self.run = store.Run(folder, committed.record(folder))
+                predict, form = committed.in_int8(folder), ", committed weights, int8"
+                if not predict:
+                    predict = predictors.of_network(committed.network(folder))
+                    form = ", committed weights"
+            else:
+                self.run = _chosen(model)
+                if export.installed() and export.read(self.run):  # smaller, quicker to load
+                    predict, form = export.predictor(self.run.folder / export.FILE), ", int8"
+                else:
+                    predict, form = predictors.predictor(self.run), ""
         metrics = self.run.metrics
+        self.predict, self.name = predict, self.run.label + form
         self.split, self.classes = metrics["protocol"]["test"], metrics["protocol"]["classes"]
         several = metrics["scores"].get(self.split + store.VIEWS)
-        self.views = {} if one_view or not several else metrics["params"]["training"]["views"]
+        recorded = metrics["params"]["training"].get("views")  # of an ensemble the members have it
+        self.views = recorded if recorded and several and not one_view else {}
         self.count = metrics["model"]["views"] if self.views else 1
         scores = export.read(self.run) or metrics["scores"]
         self.accuracy = (several if self.views else scores[self.split])["accuracy"]
-
-    def probabilities(self, cut: np.ndarray) -> np.ndarray:
-        """float32 (n, classes) of faces uint8 (n, 48, 48), the mean over the views."""
-        views = preprocess.views(cut, **self.views)[: self.count]
-        return np.mean([self.predict(view) for view in views], axis=0)
 
     def notes(self) -> list[str]:
         """What a reader of the probabilities should know."""
@@ -140,9 +133,11 @@ class Model:
     def answer(self, path: str, image: Image.Image, whole: bool) -> dict[str, Any]:
         """The faces of a photo as plain data: box, emotion, probabilities, and whether doubtful."""
         boxes, cut = faces(np.asarray(image.convert("L")), whole)
-        widest = max(boxes[:, 2], default=0)
-        found = []
-        for box, shares in zip(boxes.tolist(), self.probabilities(cut) if len(cut) else ()):  # noqa: B905
+        widest, found, mean = max(boxes[:, 2], default=0), [], []
+        if len(boxes):
+            views = preprocess.views(cut, **self.views)[: self.count]
+            mean = np.mean([self.predict(view) for view in views], axis=0)
+        for box, shares in zip(boxes.tolist(), mean, strict=True):
             order = np.argsort(-shares)
             found.append({
                 "box": box,

@@ -131,15 +131,9 @@ def test_collected_reference_has_the_weights(trained, tmp_path, monkeypatch):
     ("file", "content", "told"),
     [
         ("weights.npz", None, "weights.npz: cannot be read"),
-<<<<<<< HEAD
-        ("weights.npz", b"no archive", "damaged, or not the weights of fer_net"),
-        ("weights.npz", b"", "damaged, or not the weights of fer_net"),
-        ("weights.npz", b"PK\x03\x04 cut off", "damaged, or not the weights of fer_net"),
-=======
         ("weights.npz", b"no archive", "weights.npz: damaged"),
         ("weights.npz", b"", "weights.npz: damaged"),
         ("weights.npz", b"PK\x03\x04 cut off", "weights.npz: damaged"),
->>>>>>> photo
         ("metrics.json", None, "metrics.json: no committed record"),
     ],
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fer_utils.base import ParameterError
+from fer_utils.models import torchvision
 from fer_utils.models.builders import builder, class_probabilities, scaled_pixels
 
 if TYPE_CHECKING:
@@ -82,14 +83,16 @@ def resnet50(
     size: int = 224,
     fine_tune: str = "head",
     dropout: float = 0.5,
+    stride_in_3x3: bool = False,
 ) -> keras.Model:
     """ResNet-50 of engdata301 (section "Model architectures"): 24,114,055 parameters at 7 classes.
 
     Faces scaled up to `size` pixels and replicated to three channels; ResNet-50 (He et al. 2016,
     Keras' own) without its top; global average pooling; dense 256 ReLU; dropout 0.5; softmax.
     `fine_tune` names what is trained: the "head" (the paper), the "last_stage" (conv5) with it, or
-    "all". The network starts with random weights; `transfer.load` gives it others. The pixels are
-    scaled to [0, 1] as the paper says, not as ImageNet weights were trained.
+    "all". The network starts with random weights; `transfer.load` gives it others, torchvision's in
+    the form that `stride_in_3x3` builds. The pixels are scaled to [0, 1] as the paper says, not as
+    ImageNet weights were trained; the order of the colours makes no difference to grey faces.
     """
     import keras
     from keras import layers
@@ -102,13 +105,14 @@ def resnet50(
     base = keras.applications.ResNet50(
         include_top=False, weights=None, input_tensor=stack, pooling="avg"
     )
+    base = torchvision.stride_in_3x3(base) if stride_in_3x3 else base
     for layer in base.layers:
         layer.trainable = fine_tune == "all" or (
             fine_tune == "last_stage" and layer.name.startswith("conv5")
         )
     hidden = layers.Dense(256, activation="relu")(base.output)
     output = class_probabilities(classes)(layers.Dropout(dropout)(hidden))
-    return keras.Model(pixels, output, name="resnet50")
+    return keras.Model(base.input, output, name="resnet50")
 
 
 @builder

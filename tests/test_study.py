@@ -45,9 +45,9 @@ def test_terminal_tells_progress_outcome_and_report(clone, first):
     assert min(map(names.index, ("07_compare", "08_errors"))) > last_run
     assert names.index("09_fer_net") > names.index("04_train fer_net seed 0")
     assert names[-1] == "report"
-    assert re.search(r"epoch +2/16 +loss \d\.\d+ .* images/s", first)
+    assert re.search(r"epoch +2/6 +loss \d\.\d+ .* images/s", first)
     assert "synthetic faces, not FER2013" in first
-    assert re.search(r"Basic CNN +0 +7 +16 +PrivateTest +\d+\.\d%", first)
+    assert re.search(r"Basic CNN +0 +7 +6 +PrivateTest +\d+\.\d%", first)
     assert "claims   67 not tested" in first
     assert str(clone.study / "report.html") in first
 
@@ -134,7 +134,7 @@ def test_a_touched_file_re_runs_what_depends_on_it(clone, first, name, due):
 def test_a_changed_recipe_re_runs_the_model_it_concerns(clone, first):
     profile = clone.root / "tests" / "tiny.yaml"
     before = profile.read_text()
-    profile.write_text(before.replace("epochs: 16", "epochs: 15"))
+    profile.write_text(before.replace("epochs: 6", "epochs: 5"))
     try:
         assert clone.due() == {"04_train basic_cnn seed 0", *CHAPTERS}
         assert clone.due("--only", "pca_knn") == set()

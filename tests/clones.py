@@ -11,15 +11,6 @@ from pathlib import Path
 
 from conftest import ROOT
 
-TRIALS = "\n".join(
-    [
-        "trial,change,seed,epochs,parameters,minutes,accuracy,accuracy_views,"
-        "gain,gain_low,gain_high",
-        "unchanged,,0,12,1961639,25,0.62,0.63,,,",
-        'mixup,"mixing: {kind: mixup}",0,12,1961639,26,0.63,0.64,0.01,-0.01,0.03',
-    ]
-)
-
 
 def processor_seconds():
     """What the finished subprocesses of this test process have used; waiting does not count."""
@@ -35,14 +26,12 @@ class Clone:
 
     def __init__(self, folder: Path, profile: str, only: tuple[str, ...] = ()) -> None:
         self.root, self.study, self.only = folder / "clone", folder / "results" / profile, only
-        for name in ("fer_utils", "notebooks", "params", "tests"):
+        for name in ("fer_utils", "notebooks", "params", "docs", "tests"):
             skip = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
             shutil.copytree(ROOT / name, self.root / name, ignore=skip)
         for name in ("run_all.sh", "Snakefile", "pyproject.toml", "requirements.lock"):
             shutil.copy2(ROOT / name, self.root / name)
-        reference = self.root / "results" / "reference"
-        reference.mkdir(parents=True)
-        (reference / "trials.csv").write_text(TRIALS)
+        shutil.copytree(ROOT / "results" / "reference", self.root / "results" / "reference")
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         self.environment = os.environ | {"PATH": path}
 

@@ -32,7 +32,9 @@ def cli(capfd):
             status = main([*words])
         except SystemExit as left:
             status = left.code
-        return SimpleNamespace(returncode=status, **capfd.readouterr()._asdict())
+        out, err = capfd.readouterr()
+        err = re.sub(r"^[EWI]\d{4} .*\n", "", err, flags=re.MULTILINE)  # TensorFlow's C++ log
+        return SimpleNamespace(returncode=status, out=out, err=err)
 
     return cli
 

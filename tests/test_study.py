@@ -35,7 +35,7 @@ def first(clone):
 
 
 def test_terminal_tells_progress_outcome_and_report(clone, first):
-    told = re.findall(r"\[(\d+)/(\d+)\] (.+)", first)
+    told = re.findall(r"\[(\d+)/(\d+)\] ([^,\n]+)", first)
     names = [name for _, _, name in told]
     assert set(EXPECTED["order"]) <= set(names)
     assert [(int(i), int(of)) for i, of, _ in told] == [
@@ -94,6 +94,7 @@ def test_report_shows_the_records_and_is_sound_in_a_browser(clone, first, browse
     shown = opened(browser, path).locator(".model .score").all_inner_texts()
     table = pd.read_csv(clone.study / "compare" / "comparison.csv").query("protocol == 'official'")
     recorded = table.sort_values(["run_id", "seed"])["accuracy"]
+    shown = [score for score in shown if "%" in score]  # FER-Net's own chapter has none
     assert [score.split()[0] for score in shown] == [f"{value:.1%}" for value in recorded]
     text = path.read_text(encoding="utf-8")
     assert "E0000" not in text and "WARNING" not in text  # no start-up noise
@@ -136,7 +137,8 @@ def test_a_changed_recipe_re_runs_the_model_it_concerns(clone, first):
     before = profile.read_text()
     profile.write_text(before.replace("epochs: 6", "epochs: 5"))
     try:
-        assert clone.due() == {"04_train basic_cnn seed 0", *CHAPTERS}
+        shown = {"06_paper engdata301", *CHAPTERS}
+        assert clone.due() == {"04_train basic_cnn seed 0", *shown}
         assert clone.due("--only", "pca_knn") == set()
     finally:
         profile.write_text(before)

@@ -53,7 +53,7 @@ def test_reference_is_small_and_of_real_data(committed):
     assert weights.stat().st_size <= 2_000_000
     assert not any(run.metrics["data"]["synthetic"] for run in committed)
     kinds = {path.suffix for path in files}
-    assert kinds <= {".json", ".csv", ".svg", ".md", ".npz"}
+    assert kinds <= {".json", ".csv", ".svg", ".md", ".npz", ".html"}
     drawn = [path.read_text() for path in files if path.suffix == ".svg"]
     assert drawn and not any("<image" in text for text in drawn)  # no picture of pixels
 

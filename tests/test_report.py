@@ -96,7 +96,7 @@ def study(tmp_path_factory):
     (study / "failed" / "errors.ipynb").write_text('{"cells": [')
     names = [*models, "light_cnn", "pipeline_cnn"]
     plan = {"profile": "quick", "runs": [f"runs/{name}/seed_0" for name in names]}
-    plan["complete"] = {name: [{"title": f"The {name}"}] for name in names}
+    plan["recipes"] = {name: [{"title": f"The {name}"}] for name in names}
     (study / "study.json").write_text(json.dumps(plan))
     return study
 

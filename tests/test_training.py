@@ -51,7 +51,7 @@ def finished(dataset, tmp_path_factory):
 def test_a_run_folder_has_everything_that_the_study_reads(finished, dataset):
     run = store.read_run(finished.folder)
     files = {path.name for path in run.folder.iterdir() if path.name != ".lock"}
-    assert files == {"metrics.json", "history.csv", "predictions.npz", "model.keras"}
+    assert files == {"metrics.json", "params.json", "history.csv", "predictions.npz", "model.keras"}
     assert run.metrics["protocol"]["test"] == "PrivateTest"
     assert run.metrics["seed"] == 4 and run.metrics["params"] == params(views={"shift": 2})
     assert str(finished.folder.parent) not in json.dumps(run.metrics)  # no path of the machine
@@ -197,14 +197,14 @@ paper: mine
 builder: basic_cnn
 protocol: official
 training:
-  epochs: 9
+  epochs: 30
   batch_size: 64
   learning_rate: 3.0e-3
   train_limit: 200
   keep_best: val_accuracy
   augmentation: {rotation: 15, horizontal_flip: true}
   reduce_lr: {monitor: val_loss, factor: 0.5, patience: 1, minimum: 1.0e-4}
-  early_stopping: {monitor: val_accuracy, patience: 4}
+  early_stopping: {monitor: val_accuracy, patience: 2}
 """
 
 
@@ -259,7 +259,9 @@ def test_killed_training_goes_on_and_ends_like_an_uninterrupted_one(
     first, again = (run.predictions("PrivateTest") for run in (uninterrupted, second))
     np.testing.assert_array_equal(first["probabilities"], again["probabilities"])
     left = {path.name for path in folder.iterdir()} - {"said", ".lock"}
-    assert left == {"metrics.json", "history.csv", "predictions.npz", "model.keras"}
+    assert left == {
+        "metrics.json", "params.json", "history.csv", "predictions.npz", "model.keras"
+    }  # fmt: skip
 
 
 MODERN = {

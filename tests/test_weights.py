@@ -1,7 +1,6 @@
 """The committed network: small, the same as it was trained, and never taken for a trained run."""
 
 import dataclasses
-import hashlib
 import json
 import shutil
 
@@ -34,7 +33,7 @@ def trained(dataset, tmp_path_factory):
 def kept(trained, tmp_path_factory):
     """A folder as it is committed: the record, the history and the weights."""
     folder = tmp_path_factory.mktemp("committed")
-    for name in reference.FILES:
+    for name in ("metrics.json", "history.csv"):
         (folder / name).write_bytes((trained.folder / name).read_bytes())
     save(trained, folder)
     return folder
@@ -112,19 +111,12 @@ def test_collected_reference_has_the_weights(trained, tmp_path, monkeypatch):
     shutil.copytree(trained.folder, study / "runs/fer_net/seed_0")
     real = trained.metrics | {"data": trained.metrics["data"] | {"synthetic": False}}
     (study / "runs/fer_net/seed_0/metrics.json").write_text(json.dumps(real))
-    monkeypatch.setattr(reference.claims, "not_fer2013", lambda totals: "")
-    monkeypatch.setattr(reference.claims, "shortened", lambda runs: [])
-    place = study / "runs/fer_net/seed_0"
-    (place / export.FILE).write_bytes(b"")
-    told = {"source_sha256": hashlib.sha256((place / "model.keras").read_bytes()).hexdigest()}
-    (place / export.RECORD).write_text(json.dumps(told))
+    monkeypatch.setattr(reference.faults, "other_data", lambda run: "")
+    monkeypatch.setattr(reference.faults, "shortened", lambda runs: [])
+    (study / "runs/fer_net/seed_0" / export.RECORD).write_text("{}")
     reference.collect(study, folder)
     kept = folder / "runs/fer_net/seed_0"
-    assert pretrained.network(kept).count_params()
-    assert json.loads((kept / export.RECORD).read_text()) == told
-    (place / export.RECORD).write_text(json.dumps({"source_sha256": "of another network"}))
-    reference.collect(study, folder)
-    assert not (kept / export.RECORD).exists()
+    assert pretrained.network(kept).count_params() and (kept / export.RECORD).is_file()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import psutil
 
 from fer_utils.base import ROOT, ParameterError, ResultError, replacing, write_text
 from fer_utils.config import validate
@@ -54,6 +53,8 @@ def locked(folder: Path) -> Iterator[IO]:
             f"{folder}: the results folder cannot be written ({error.strerror}); "
             "name another one with --results"
         ) from None
+    import psutil
+
     with lock:
         if fcntl is None:
             yield lock

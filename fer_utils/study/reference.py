@@ -71,7 +71,7 @@ def collect(study: str | Path, folder: Path = FOLDER, reading: str = "") -> list
             if (run.folder / name).is_file():
                 shutil.copyfile(run.folder / name, place / name)
         store.keep_predictions(run, place / "predictions.npz")
-        if place == committed.RUN:
+        if place.relative_to(folder) == committed.RUN.relative_to(FOLDER):
             committed.save(run, place)
     for source in (Path(study) / name for name in OF_CHAPTERS if not reading):
         if source.is_file():

@@ -102,7 +102,7 @@ def study(options: argparse.Namespace) -> Study:
         chapters, kept, with_report = [], [], False
     values = _parameters(options, profile, data, folder, name)
     jobs = [_chapter(each, values) for each in FIRST if each in chapters]
-    records = [f"{run}/notebook.ipynb" for run in runs] + [f"{run}/metrics.json" for run in kept]
+    records = [f"{run}/notebook.ipynb" for run in runs] + [_shown_by(run, folder) for run in kept]
     jobs += [_of_run(run, recipes[model_of(run)], values) for run in runs]
     shown = _shown(chapters, with_report, folder, {model_of(run) for run in runs + kept})
     jobs += [_chapter(each, values, records) for each in shown]
@@ -124,6 +124,12 @@ def study(options: argparse.Namespace) -> Study:
         jobs=jobs,
         targets=["report.html"] if with_report else targets,
     )
+
+
+def _shown_by(run: str, folder: Path) -> str:
+    """The file by which chapters know a finished run; one trained alone has no notebook."""
+    notebook = f"{run}/notebook.ipynb"
+    return notebook if (folder / notebook).is_file() else f"{run}/metrics.json"
 
 
 def _profile(options: argparse.Namespace) -> tuple[dict[str, Any], str]:

@@ -109,6 +109,7 @@ class Recipe(Strict):
         list[Literal["constant", "copies"]], AfterValidator(_unique)
     ] = []  # of the training images
     views: Views | None = None  # averaged in a further score
+    preprocess: Literal["equalize", "clahe"] | None = None  # of every image
     pixels: Literal["rescale", "standardize"] = "rescale"
     balance: Literal["none", "class_weights", "augment"] = "none"
     balance_target: Count = 5000  # images a class

@@ -14,7 +14,7 @@ import numpy as np
 
 from fer_utils import data, models
 from fer_utils.base import EMOTIONS, ParameterError, ResultError
-from fer_utils.data import quality
+from fer_utils.data import preprocess, quality
 from fer_utils.data.readers import EMOTION_FOLDERS
 from fer_utils.runs import provenance, store
 from fer_utils.runs.store import VIEWS
@@ -58,6 +58,8 @@ class Task:
             "data": data.content_sha256(dataset),
             "training_version": TRAINING_VERSION,
         }
+        if step := self.recipe.get("preprocess"):
+            self.dataset = preprocess.apply(dataset, step, getattr(preprocess, step))
 
     def _names(self) -> dict[str, str]:
         names = {}

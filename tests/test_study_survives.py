@@ -22,9 +22,9 @@ pytestmark = pytest.mark.study
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """A finished study of two models and two chapters, which a test may break and run again."""
+    """A finished study of one model and one chapter, which a test may break and run again."""
     folder = tmp_path_factory.mktemp("small") / "It's R&D; (my) {project} $HOME"
-    clone = Clone(folder, "small", ("explore", "balance", "basic_cnn", "pca_knn"))
+    clone = Clone(folder, "small", ("balance", "basic_cnn"))
     done = clone.run()
     assert done.returncode == 0, done.stdout + done.stderr
     return clone
@@ -41,7 +41,7 @@ def test_a_failed_notebook_is_named_and_no_training_or_earlier_result_is_lost(sm
     train.write_text(good[train].replace("plots.confusion(", "plots.no_such_plot("))
     profile = small.root / "tests" / "small.yaml"
     limits = profile.read_text()
-    profile.write_text(limits.replace("per_model:", "per_model:\n  basic_cnn: {train_limit: 150}"))
+    profile.write_text(limits.replace("train_limit: 120", "train_limit: 150"))
     kept = (small.study / "balance" / "notebook.ipynb").read_bytes()
     done = small.run()
     assert done.returncode == 1
@@ -85,13 +85,13 @@ def test_a_second_run_is_refused_and_a_killed_one_is_continued(small):
 
 
 def test_an_interrupted_run_says_so_and_the_next_one_finishes(small):
-    small.touch("notebooks/01_explore.ipynb")
+    small.touch("notebooks/03_balance.ipynb")
     process = subprocess.Popen(
         small.command(), cwd=small.root, env=small.environment,
         stdout=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     for line in process.stdout:
-        if "01_explore" in line:
+        if "03_balance" in line:
             break
     time.sleep(1)
     os.killpg(process.pid, signal.SIGINT)

@@ -35,11 +35,15 @@ def speeds(
             row = {"run_id": run.metrics["run_id"], "seed": run.metrics["seed"], "form": form}
             row["megabytes"] = round(path.stat().st_size / 1e6, 2)
             predict = export.predictor(path) if name == export.FILE else predictor(run)
-            rows.append(row | {f"batch_{b}": _speed(predict, images, b, seconds) for b in batches})
+            rows.append(
+                row
+                | {f"batch_{b}": images_per_second(predict, images, b, seconds) for b in batches}
+            )
     return pd.DataFrame(rows)
 
 
-def _speed(predict: Callable, images: np.ndarray, batch: int, seconds: float) -> float:
+def images_per_second(predict: Callable, images: np.ndarray, batch: int, seconds: float) -> float:
+    """Median over calls with `batch` images uint8, at most 25 in so many seconds."""
     inputs = np.resize(images, (batch, 48, 48))
     predict(inputs)  # builds graphs and buffers
     taken: list[float] = []

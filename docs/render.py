@@ -23,6 +23,7 @@ from fer_utils import scores
 from fer_utils.base import ROOT, ResultError, write_text
 from fer_utils.config import model, names, standard_models
 from fer_utils.runs import claims
+from fer_utils.runs import readings as other_readings
 from fer_utils.study import reference
 
 TEMPLATES = ROOT / "docs" / "templates"
@@ -104,6 +105,12 @@ class Records:
               if row["name"].startswith(f"{reading}/") and row["run_id"] == run_id]  # fmt: skip
         values = [row["scores"][row["protocol"]["test"]]["accuracy"] for row in of]
         return sum(values) / len(values)
+
+    def not_run(self) -> list[str]:
+        """The readings of the papers, <reading>/<model>, that have no record."""
+        recorded = {f"{row['name'].split('/')[0]}/{row['run_id']}" for row in self.readings()}
+        known = {name for paper in claims.papers() for name in other_readings.names(paper)}
+        return sorted(known - recorded)
 
     def mean(self, name: str) -> Row:
         """The metrics.json of the mean of several runs' predictions, in results/reference/means."""

@@ -57,8 +57,8 @@ def test_sentence_of_a_machine_without_a_gpu_loads_no_backend():
 
 
 def test_float16_trains_with_loss_scaling(tmp_path):
-    dataset = datasets.load("synthetic:n=800,seed=1")
-    limits = {"epochs": 2, "train_limit": 200, "early_stopping": None}
+    dataset = datasets.load("synthetic:n=200,seed=1")
+    limits = {"epochs": 2, "train_limit": 64, "batch_size": 32, "early_stopping": None}
     scores = {}
     for precision in ("mixed_float16", "float32"):
         params = parameters.model("basic_cnn", None, **limits, precision=precision)

@@ -114,6 +114,17 @@ def test_a_class_without_test_images_is_named_and_left_out_of_macro_scores(datas
     assert "classes_without_test_images" not in record["protocol"]
 
 
+def test_illumination_correction_changes_the_images_and_not_what_the_record_says_of_the_data(
+    dataset,
+):
+    plain, equal = (Task(params(preprocess=step), dataset, 0) for step in (None, "equalize"))
+    index = plain.parts["test"]
+    expected = preprocess.equalize(dataset.images[index])
+    np.testing.assert_array_equal(equal.part("test")[0], expected)
+    records = [uniform(task)[1]["data"] for task in (plain, equal)]
+    assert records[0] == records[1]
+
+
 def test_class_subset_keeps_indices_into_the_whole_data(dataset):
     three = {"classes": ["happiness", "sadness", "neutral"], "protocol": "pooled"}
     predictions, record = uniform(Task(params() | three, dataset, 0))

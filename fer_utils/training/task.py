@@ -7,6 +7,7 @@ import datetime
 import resource
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class Task:
             "training_version": TRAINING_VERSION,
         }
         if step := self.recipe.get("preprocess"):
-            self.dataset = preprocess.apply(dataset, step, getattr(preprocess, step))
+            self.dataset = replace(dataset, images=getattr(preprocess, step)(dataset.images))
 
     def _names(self) -> dict[str, str]:
         names = {}

@@ -21,6 +21,8 @@ USAGES = ("Training", "PublicTest", "PrivateTest")
 SIDE = 48  # pixels
 ROOT = Path(__file__).resolve().parent.parent
 PARAMS = ROOT / "params"
+# jsonschema, of nbformat, imports it to check URLs: seconds for what no notebook needs
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 AFTER_EPOCH = "interrupted; the same command goes on after the last epoch"
 
 

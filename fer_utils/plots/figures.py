@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
@@ -49,6 +48,8 @@ def stages(images: dict[str, np.ndarray], titles: Sequence[str]) -> Figure:
 
 def confusion(score: dict[str, Any]) -> Figure:
     """Confusion matrix of a score record: counts, and the share of each label's images."""
+    import seaborn as sns
+
     names, counts = list(score["per_class"]), np.array(score["confusion"])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     texts = [

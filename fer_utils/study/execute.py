@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import psutil
 
 from fer_utils.base import ROOT, ParameterError, replacing
@@ -31,21 +30,26 @@ class NotebookError(RuntimeError):
     """A cell failed; the message says which notebook, which cell, the error and where it lies."""
 
 
+def defaults(notebook: Path) -> dict[str, Any]:
+    """Names and default values in the parameters cell of a notebook."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    source = next("".join(cell["source"]) for cell in cells
+                  if "parameters" in cell["metadata"].get("tags", ()))  # fmt: skip
+    return {line.target.id: ast.literal_eval(line.value) for line in ast.parse(source).body}
+
+
 def check(notebook: str | Path, values: dict[str, Any]) -> None:
     """Compare `values` with the notebook's parameters cell; ParameterError on name or type."""
-    import papermill
-
     notebook = Path(notebook)
     if not notebook.is_file():
         raise ParameterError(f"{notebook}: there is no such notebook")
-    # as a node: papermill fills braces in a path
-    known = papermill.inspect_notebook(nbformat.read(notebook, as_version=4))
+    known = defaults(notebook)
     for name, value in values.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean `{near[0]}`?" if near else f"it takes {', '.join(known)}"
             raise ParameterError(f"{notebook.name}: unknown parameter `{name}`; {hint}")
-        default = ast.literal_eval(known[name]["default"])
+        default = known[name]
         # bool is an int in Python but not for a reader
         same = type(value) is type(default)
         if not same and not (type(default) is float and type(value) is int):
@@ -63,6 +67,7 @@ def run(
     stream: Any,
 ) -> None:
     """Execute a notebook into `output`; a failed copy goes to `failed` and raises NotebookError."""
+    import nbformat
     import papermill
 
     check(notebook, values)

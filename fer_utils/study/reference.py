@@ -15,7 +15,6 @@ from typing import Any
 
 import pandas as pd
 
-from fer_utils import plots
 from fer_utils.base import ROOT, ParameterError, ResultError, status
 from fer_utils.runs import claims, committed, faults, store, tables
 from fer_utils.runs.store import Run
@@ -88,6 +87,8 @@ def render(folder: Path = FOLDER) -> list[Run]:
     verdicts = claims.verdicts(runs, readings=(folder / "readings",))
     store.save_table(comparison, folder / "comparison.csv")
     store.save_table(verdicts, folder / "verdicts.csv")
+    from fer_utils import plots
+
     plots.use_style()
     figures = {
         "claims": plots.claims(verdicts),

@@ -142,7 +142,7 @@ class File(Strict):
     id: Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
     title: Text
     paper: Text
-    on_request: bool = False  # runs with --only alone
+    default: bool = True  # else the study runs it with --only alone
 
 
 class Scratch(Strict):
@@ -247,7 +247,7 @@ def names(folder: str) -> list[str]:
 def standard_models() -> list[str]:
     """The models that a study runs when none is named: all default ones."""
     files = {name: read_yaml(PARAMS / "models" / f"{name}.yaml") for name in names("models")}
-    return [name for name, content in files.items() if not content.get("on_request")]
+    return [name for name, content in files.items() if content.get("default", True)]
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -43,7 +43,7 @@ def tested(runs: list[Run], role: str = "test") -> Tested:
 
     `role` is the part of the data, "test" or "validation". ResultError if there is no run.
     """
-    best, _ = store.best_run(runs)
+    best = store.best_run(runs)
     protocol = best.metrics["protocol"]
     split, of_best = protocol[role], best.predictions(protocol[role])
     chosen: dict[str, Run] = {}

@@ -9,13 +9,9 @@ import platform
 import subprocess
 from functools import cache as cache_result
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fer_utils.base import ROOT
-
-if TYPE_CHECKING:
-    pass
-
 
 PACKAGES = (
     "tensorflow", "keras", "jax", "numpy", "scipy", "pandas", "scikit-learn", "imbalanced-learn",

@@ -317,22 +317,18 @@ def on_same_data(runs: list[Run]) -> tuple[list[Run], list[Run]]:
     return chosen, [run for run, fits in zip(runs, same, strict=True) if not fits]
 
 
-def best_run(runs: list[Run]) -> tuple[Run, int]:
-    """The run that is best on its validation split, and of how many models it is the best.
+def best_run(runs: list[Run]) -> Run:
+    """The run that is best on its validation split; ResultError if there is none.
 
     Those that are compared have the most classes (a choice among three is easier than one among
-    seven) and the common protocol, where there are such. ResultError if there is no run.
+    seven) and the common protocol, where there are such.
     """
     if not runs:
         raise ResultError(NO_RUN)
-
-    def on_validation(run: Run) -> float:
-        return run.validation["accuracy"]
-
     most = max(len(run.metrics["protocol"]["classes"]) for run in runs)
     full = [run for run in runs if len(run.metrics["protocol"]["classes"]) == most]
-    common = [run for run in full if run.metrics["protocol"]["name"] == "official"] or full
-    return max(common, key=on_validation), len({run.metrics["run_id"] for run in common})
+    common = [run for run in full if run.metrics["protocol"]["name"] == "official"]
+    return max(common or full, key=lambda run: run.validation["accuracy"])
 
 
 def same_images(run: Run, images: Any) -> None:

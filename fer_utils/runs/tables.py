@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
-if TYPE_CHECKING:
-    pass
-from fer_utils.runs.store import VIEWS, Run, best_run
+from fer_utils.runs.store import VIEWS, Run
 
 # what a reader sees in the place of a column's name
 HEADINGS = {
@@ -34,30 +30,6 @@ HEADINGS = {
     "only_second": "only second right",
     "p_holm": "p Holm",
 }
-
-
-def headline(runs: list[Run]) -> str:
-    """The outcome in Markdown: the run that validation puts first, scored on its test split."""
-    best, of = best_run(runs)
-    score, protocol = best.test, best.metrics["protocol"]
-    several = len({run.metrics["seed"] for run in runs}) > 1
-    seed = f" (seed {best.metrics['seed']})" if several else ""
-    models = f"{of} model{'s' * (of > 1)}"
-    if of < len({run.metrics["run_id"] for run in runs}):
-        models += f" of {len(protocol['classes'])} classes"
-    text = (
-        f"**{best.metrics['params']['title']}**{seed} comes first of {models} by accuracy on "
-        f"{protocol['validation']}, where models are chosen. Of {score['n']:,} {protocol['test']} "
-        f"images it gets **{score['accuracy']:.1%}** right (95 % interval "
-        f"{score['accuracy_low']:.1%} to {score['accuracy_high']:.1%}), macro F1 "
-        f"{score['macro_f1']:.3f}."
-    )
-    if best.metrics["data"]["synthetic"]:
-        return (
-            "**The faces are synthetic**, drawn by the study itself: the numbers show that it "
-            f"works and say nothing about FER2013 or any paper.\n\n{text}"
-        )
-    return text
 
 
 def score_table(runs: list[Run]) -> pd.DataFrame:

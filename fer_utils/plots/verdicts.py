@@ -9,6 +9,8 @@ from matplotlib.ticker import PercentFormatter
 
 from fer_utils.plots.style import VERDICT_COLOURS, panels
 
+FAR = 0.06  # points farther than this from the printed value get a name
+
 
 def claims(verdicts: pd.DataFrame) -> Figure:
     """Above, claimed and measured shares with their intervals; below, the verdicts by paper.
@@ -43,7 +45,7 @@ def _values(axis, table: pd.DataFrame) -> None:
         axis.plot([row.claimed, last], [row.measured] * 2, color=colour, linewidth=1)
         axis.plot([x, x], [row.low, row.high], color=colour, linewidth=1.5, alpha=0.6)
         axis.plot(x, row.measured, "o", color=colour, markersize=4, zorder=4)
-        if row.word not in ("reproduced", "holds", "not tested"):
+        if row.word != "reproduced" and abs(row.measured - x) > FAR:
             named.append((row.measured, x, row.claim, colour))
     axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="printed in the paper", ylabel="measured")
     axis.xaxis.set_major_formatter(PercentFormatter(1))

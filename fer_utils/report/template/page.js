@@ -1,6 +1,7 @@
 "use strict";
 // The page can be read without this: it tidies, sorts and filters tables and unfolds chapters.
-const LONG = 12, FILTERED = 12; // rows from which a table (but for verdicts) is folded, has a box to filter
+// rows from which a table is folded, one of verdicts is folded, a table has a box to filter
+const LONG = 12, VERDICT_ROWS = 25, FILTERED = 12;
 const SHARE = /accuracy|recall|precision|\bf1|f1-score|\bgap\b|\bgain\b|^(low|high|mean|deviation|min|max)$/i;
 const VERDICTS = { reproduced: "holds", holds: "holds", yes: "holds", higher: "higher", lower: "lower", no: "lower", "does not hold": "lower" };
 const words = new Intl.Collator("en", { numeric: true });
@@ -93,7 +94,7 @@ for (const table of document.querySelectorAll("main table:has(thead)")) {
     const differs = (row) => !row.textContent.toLowerCase().includes(filter.value.toLowerCase());
     filter.oninput = () => rows.forEach((row) => (row.hidden = differs(row)));
     box.before(filter);
-    if (rows.length > LONG && !heads.some((head) => text(head) === "verdict")) {
+    if (rows.length > (heads.some((head) => text(head) === "verdict") ? VERDICT_ROWS : LONG)) {
       const fold = make("details", {}, make("summary", {}, `${rows.length} rows: ${heads.map(text).filter(Boolean).join(", ")}`));
       filter.before(fold);
       fold.append(filter, box);

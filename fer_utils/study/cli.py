@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         "errors and network")  # fmt: skip
     add("--profile", metavar="NAME", help="demo, quick, full or your own file, name.yaml "
         "(default: demo; full with --data)")  # fmt: skip
-    add("--only", nargs="+", metavar="ID", help="only these models or chapters")
+    add("--only", nargs="+", metavar="ID", help="only these models, papers or chapters")
     add("--seeds", nargs="+", type=_integer, metavar="N",
         help="train every network once with each of these (default: the profile's, 0)")  # fmt: skip
     add("--check-reference", action="store_true",
@@ -72,33 +72,45 @@ def parser() -> argparse.ArgumentParser:
     add("--resize", action="store_true", help="scale images that are not 48x48")
     add("--results", metavar="DIR", help="folder for the studies (default: results)")
     add("--dry-run", action="store_true", help="check parameters and data, show what would run")
-    add("--list", action="store_true", help="show models, chapters and profiles")
+    add("--list", action="store_true", help="show models, papers, chapters and profiles")
     add("--traceback", action="store_true", help="show full tracebacks")
     return result
 
 
 def show_list() -> None:
-    """Print the study's menu: models with their size, accuracy and time, chapters, profiles."""
+    """Print the study's menu: models with accuracy and minutes, papers, chapters, profiles."""
+    from fer_utils.runs import claims
     from fer_utils.study import reference
 
-    scores = {}
+    names, standard, runs = config.names("models"), config.standard_models(), {}
     with contextlib.suppress(ResultError):
-        scores = {run.metrics["run_id"]: run for run in reversed(reference.read())
-                  if run.metrics["protocol"]["name"] == "official"}  # fmt: skip
-    standard = config.standard_models()
-    print("models               parameters  PrivateTest   paper")
-    for name in config.names("models"):
-        model, run = config.model(name), scores.get(name)
-        size = f"{run.metrics['model']['parameters']:>10,}" if run else " " * 10
-        score = f"{run.test['accuracy']:>11.1%}" if run else " " * 11
+        runs = {run.metrics["run_id"]: run for run in reversed(reference.read())
+                if run.metrics["protocol"]["name"] == "official"}  # fmt: skip
+    recipes = {name: [config.model(name), config.model(name, protocol="paper")] for name in names}
+    recipes = {name: of[: 1 + (of[0] != of[1])] for name, of in recipes.items()}
+    seconds = reference.training_seconds(recipes)
+    print("models              parameters  PrivateTest  minutes  paper: model")
+    for name in names:
+        run, title = runs.get(name), recipes[name][0]["title"]
+        columns = [" " * 10, " " * 11]
+        if run:
+            title = run.metrics["params"]["title"]
+            columns = [
+                f"{run.metrics['model']['parameters']:>10,}",
+                f"{run.test['accuracy']:>11.1%}",
+            ]
+        columns.append(f"{seconds[name] / 60:>7.0f}" if name in seconds else " " * 7)
         asked = "" if name in standard else ", only with --only"
-        print(f"  {name:<18} {size}  {score}   {model['paper']}: {model['title']}{asked}")
+        print(f"  {name:<16}", *columns, f"{recipes[name][0]['paper']}: {title}{asked}", sep="  ")
+    print("papers")
+    for paper, content in claims.read().items():
+        print(f"  {paper:<19} {content.name}: {', '.join(content.systems)}")
     print("chapters")
     for chapter, notebook in plan.CHAPTERS.items():
-        print(f"  {chapter:<18} notebooks/{notebook}.ipynb")
+        print(f"  {chapter:<19} notebooks/{notebook}.ipynb")
     print("profiles")
     for name in config.names("profiles"):
-        print(f"  {name:<18} {config.profile(name)['description']}")
+        print(f"  {name:<19} {config.profile(name)['description']}")
 
 
 def load(study: plan.Study, options: argparse.Namespace) -> Any:
@@ -160,7 +172,7 @@ def show_plan(due: dict[str, str], seconds: dict[str, float], study: plan.Study)
     print(f"\n{_count(due)} would run" + (":" if due else "; all are up to date"))
     for name, reason in sorted(due.items()):
         time_ = f"; about {duration(seconds[name])} of training" if name in seconds else ""
-        print(f"  {name:<31}  {reason}{time_}")
+        print(f"  {name:<32}  {reason}{time_}")
     total = sum(spent for name, spent in seconds.items() if name in due) / study.parallel
     if total:
         print(f"\ntraining takes about {duration(total)} at the speed of the reference's machine "

@@ -89,6 +89,8 @@ def test_an_interrupted_run_says_so_and_the_next_one_finishes(small):
     process = subprocess.Popen(
         small.command(), cwd=small.root, env=small.environment,
         stdout=subprocess.PIPE, text=True, start_new_session=True,
+        # a background job, as these tests may be, has it ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     for line in process.stdout:
         if "03_balance" in line:

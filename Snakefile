@@ -6,16 +6,12 @@ import shlex
 from pathlib import Path
 
 PROJECT = Path(".project")
-PYTHON = shlex.quote(config["python"]).replace("{", "{{").replace("}", "}}")
-EXECUTE = (
-    f"{PYTHON} -m fer_utils.study.execute {{input.notebook:q}} {{output.notebook:q}}"
-    " --failed {params.failed:q} --name {params.name:q} --parameters {params.parameters:q}"
-)
+PYTHON = shlex.quote(config["python"])
 
 
-def plain(value):
+def plain(text):
     """A parameter in which braces, as of a path, are no wildcards."""
-    return lambda wildcards: json.dumps(value)
+    return lambda wildcards: text
 
 
 def files(*rooms):
@@ -52,10 +48,15 @@ for job in config["jobs"]:
         params:
             name=job["name"],
             failed=f"failed/{job['folder'].removeprefix('runs/').replace('/', '_')}.ipynb",
-            parameters=plain(job["parameters"]),
-            depends=plain([job["depends"], config["content"]]),
+            parameters=plain(json.dumps(job["parameters"])),
+            depends=plain(json.dumps([job["depends"], config["content"]])),
+            # as parameters: Snakemake makes the command when the job runs, after this loop
+            python=plain(PYTHON),
+            page=plain(f"&& {PYTHON} -m fer_utils.report ." if is_report else ""),
         priority: job["priority"]
         message:
             f"notebook {job['name']}"
         shell:
-            EXECUTE + (f" && {PYTHON} -m fer_utils.report ." if is_report else "")
+            "{params.python} -m fer_utils.study.execute {input.notebook:q} {output.notebook:q}"
+            " --failed {params.failed:q} --name {params.name:q} --parameters {params.parameters:q}"
+            " {params.page}"

@@ -78,6 +78,8 @@ def verdicts(
     runs: list[Run], run_id: str | None = None, readings: tuple[Path, ...] = other_readings.FOLDERS
 ) -> pd.DataFrame:
     """One row per claim, or per claim about one model alone; `readings` are folders of records."""
+    if runs and all(run.metrics["data"]["synthetic"] for run in runs):
+        readings = ()  # committed readings say nothing about drawn faces
     known: dict[tuple[str, str], dict[int, Run]] = {}
     for run in runs:
         key = run.metrics["run_id"], run.metrics["protocol"]["name"]
